@@ -1,0 +1,13 @@
+//! What the deployment host and `wright-agent` say to each other.
+//!
+//! Two conversations, one file each:
+//! - [`enrol`]: JSON over HTTP while a node is in the boot ramdisk (hardware report, orders, progress);
+//! - [`task`]: frames over SSH (`wright-agent attach`) once the node is installed.
+//!
+//! Types only: this crate knows no sockets, no files, no clock.
+pub mod enrol;
+pub mod frame;
+pub mod task;
+
+/// Version of both conversations; a peer that says another one is refused.
+pub const PROTOCOL: u32 = 1;
