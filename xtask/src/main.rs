@@ -1,1 +1,39 @@
-fn main() {}
+//! Chores of the project, each a Rust command: `cargo xtask lab`, `cargo xtask test`.
+//! Only dispatch is here; one file a chore.
+mod cargo;
+mod lab;
+mod layering;
+mod packages;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the Stackwright project")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Bring up the virtual lab: installs what is missing, builds, and runs `wright lab up`
+    Lab(lab::Args),
+    /// Run the tests, as CI does
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().chore {
+        Chore::Lab(args) => lab::run(&args),
+        Chore::Test(args) => test::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

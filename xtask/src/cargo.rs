@@ -1,0 +1,86 @@
+//! Running cargo and other programs: one place for target folders and for the static agent's flags.
+use anyhow::{Context, Result, bail};
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The workspace's root folder.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// The user's cache folder for builds; kept between checkouts, never needed.
+fn cache() -> PathBuf {
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache")
+    });
+    base.join("stackwright")
+}
+
+/// Where builds and tests go.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).unwrap_or_else(|| cache().join("target"))
+}
+
+/// The built `wright`.
+pub fn wright() -> PathBuf {
+    target().join("debug/wright")
+}
+
+/// The static agent's triple: naming it keeps `crt-static` away from build scripts and proc macros.
+const AGENT_TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// The built static `wright-agent`.
+pub fn agent() -> PathBuf {
+    cache().join("agent").join(AGENT_TRIPLE).join("agent/wright-agent")
+}
+
+/// Runs a program and fails, naming it, when it does.
+pub fn run(program: impl AsRef<OsStr>, args: &[&str]) -> Result<()> {
+    check(Command::new(program.as_ref()).args(args).current_dir(root()))
+}
+
+/// Runs `command` and fails, naming it, when it does.
+pub fn check(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}").replace('"', "");
+    let status = command.status().with_context(|| format!("cannot run `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` ended with {status}");
+    }
+    Ok(())
+}
+
+/// `cargo ARGS` with the target folder `folder`.
+pub fn cargo_in(folder: &Path, args: &[&str]) -> Result<()> {
+    check(
+        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(args)
+            .current_dir(root())
+            .env("CARGO_TARGET_DIR", folder),
+    )
+}
+
+/// `cargo ARGS` for builds and tests.
+pub fn cargo(args: &[&str]) -> Result<()> {
+    cargo_in(&target(), args)
+}
+
+/// `cargo ARGS` for clippy: its own folder, so that checking never invalidates a build.
+pub fn clippy(args: &[&str]) -> Result<()> {
+    cargo_in(&cache().join("check"), args)
+}
+
+/// Builds the static agent; its flags differ from all else, so its target folder does too.
+pub fn build_agent() -> Result<()> {
+    check(
+        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["build", "--profile", "agent", "--package", "agent", "--bin", "wright-agent"])
+            .args(["--target", AGENT_TRIPLE])
+            .current_dir(root())
+            .env("CARGO_TARGET_DIR", cache().join("agent"))
+            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
+    )
+}

@@ -1,0 +1,117 @@
+//! `cargo xtask test`: the stages of CI in order, each with a budget (docs/ci.md).
+//! A stage that fails ends the run; the whole run ends itself before CI would, naming the stage.
+use crate::{cargo, packages};
+use anyhow::{Context, Result};
+use std::{
+    env,
+    process::Command,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The run stops itself here; CI's own limit is 90 minutes.
+const RUN_MINUTES_MAX: u64 = 80;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Leave out whatever boots a machine
+    #[arg(long)]
+    fast: bool,
+    /// Answer yes to the installation of missing packages
+    #[arg(long)]
+    yes: bool,
+}
+
+struct Stage {
+    name: &'static str,
+    /// Nominal minutes on two idle cores with warm caches; printed beside what it took.
+    budget_minutes: u64,
+    boots: bool,
+    run: fn() -> Result<()>,
+}
+
+const STAGES: &[Stage] = &[
+    Stage { name: "format", budget_minutes: 1, boots: false, run: || cargo::cargo(&["fmt", "--all", "--check"]) },
+    Stage {
+        name: "clippy",
+        budget_minutes: 5,
+        boots: false,
+        run: || cargo::clippy(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    },
+    Stage { name: "build", budget_minutes: 6, boots: false, run: || cargo::cargo(&["build", "--workspace"]) },
+    Stage { name: "agent", budget_minutes: 2, boots: false, run: cargo::build_agent },
+    Stage { name: "tests", budget_minutes: 12, boots: false, run: unit_and_integration },
+    Stage { name: "session", budget_minutes: 3, boots: false, run: session },
+    Stage { name: "lab", budget_minutes: 12, boots: true, run: lab },
+];
+
+/// Runs every stage; the first that fails is the error.
+pub fn run(args: &Args) -> Result<()> {
+    let yes = args.yes || env::var_os("CI").is_some_and(|v| v == "true");
+    packages::install_missing(packages::TEST, yes)?;
+    let started = Instant::now();
+    let current = Arc::new(Mutex::new("start"));
+    watch(started, current.clone());
+    let mut table = Vec::new();
+    for stage in STAGES {
+        if stage.boots && args.fast {
+            println!("== {}: left out by --fast", stage.name);
+            continue;
+        }
+        if let Ok(mut name) = current.lock() {
+            *name = stage.name;
+        }
+        println!("== {} (budget {} min)", stage.name, stage.budget_minutes);
+        let begun = Instant::now();
+        let result = (stage.run)().with_context(|| format!("stage `{}` failed", stage.name));
+        table.push(format!(
+            "{:<10} {:>6.1} min of {:>2}",
+            stage.name,
+            begun.elapsed().as_secs_f64() / 60.0,
+            stage.budget_minutes
+        ));
+        if result.is_err() {
+            println!("{}", table.join("\n"));
+            return result;
+        }
+    }
+    println!("{}\n{:<10} {:>6.1} min", table.join("\n"), "total", started.elapsed().as_secs_f64() / 60.0);
+    Ok(())
+}
+
+/// Ends the process, naming the stage, when the run takes too long.
+fn watch(started: Instant, current: Arc<Mutex<&'static str>>) {
+    thread::spawn(move || {
+        let limit = Duration::from_secs(RUN_MINUTES_MAX * 60);
+        thread::sleep(limit.saturating_sub(started.elapsed()));
+        let stage = current.lock().map(|name| *name).unwrap_or("unknown");
+        eprintln!("error: stopped after {RUN_MINUTES_MAX} minutes in stage `{stage}`");
+        std::process::exit(1);
+    });
+}
+
+fn unit_and_integration() -> Result<()> {
+    cargo::check(
+        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["test", "--workspace", "--no-fail-fast"])
+            .current_dir(cargo::root())
+            .env("CARGO_TARGET_DIR", cargo::target())
+            .env("WRIGHT_AGENT", cargo::agent()),
+    )
+}
+
+/// The operators' session with the official clients against `wright up --simulate`.
+fn session() -> Result<()> {
+    cargo::check(Command::new("tests/session/run").current_dir(cargo::root()).env("WRIGHT", cargo::wright()))
+}
+
+/// The small lab from blank machines to a running stack, under emulation.
+fn lab() -> Result<()> {
+    cargo::check(
+        Command::new("tests/lab/run")
+            .current_dir(cargo::root())
+            .env("WRIGHT", cargo::wright())
+            .env("WRIGHT_AGENT", cargo::agent()),
+    )
+}
