@@ -2,27 +2,32 @@
 use anyhow::{Context, Result, bail};
 use std::{
     env,
-    ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
 };
 
 /// The workspace's root folder.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
 }
 
 /// The user's cache folder for builds; kept between checkouts, never needed.
 fn cache() -> PathBuf {
-    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache")
-    });
+    let base = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache")
+        });
     base.join("stackwright")
 }
 
 /// Where builds and tests go.
 pub fn target() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).unwrap_or_else(|| cache().join("target"))
+    env::var_os("CARGO_TARGET_DIR")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| cache().join("target"))
 }
 
 /// The built `wright`.
@@ -35,18 +40,18 @@ const AGENT_TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// The built static `wright-agent`.
 pub fn agent() -> PathBuf {
-    cache().join("agent").join(AGENT_TRIPLE).join("agent/wright-agent")
-}
-
-/// Runs a program and fails, naming it, when it does.
-pub fn run(program: impl AsRef<OsStr>, args: &[&str]) -> Result<()> {
-    check(Command::new(program.as_ref()).args(args).current_dir(root()))
+    cache()
+        .join("agent")
+        .join(AGENT_TRIPLE)
+        .join("agent/wright-agent")
 }
 
 /// Runs `command` and fails, naming it, when it does.
 pub fn check(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}").replace('"', "");
-    let status = command.status().with_context(|| format!("cannot run `{shown}`"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` ended with {status}");
     }
@@ -77,7 +82,15 @@ pub fn clippy(args: &[&str]) -> Result<()> {
 pub fn build_agent() -> Result<()> {
     check(
         Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--profile", "agent", "--package", "agent", "--bin", "wright-agent"])
+            .args([
+                "build",
+                "--profile",
+                "agent",
+                "--package",
+                "agent",
+                "--bin",
+                "wright-agent",
+            ])
             .args(["--target", AGENT_TRIPLE])
             .current_dir(root())
             .env("CARGO_TARGET_DIR", cache().join("agent"))

@@ -28,16 +28,31 @@ mod tests {
 
     fn edges() -> Vec<Edge> {
         let out = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+            .args([
+                "metadata",
+                "--format-version",
+                "1",
+                "--no-deps",
+                "--offline",
+            ])
             .current_dir(crate::cargo::root())
             .output()
             .expect("cargo runs");
-        let metadata: serde_json::Value = serde_json::from_slice(&out.stdout).expect("cargo metadata prints JSON");
-        let root = metadata["workspace_root"].as_str().unwrap_or_default().to_owned();
-        let folder = |path: &str| path.trim_start_matches(&root).trim_start_matches('/').to_owned();
+        let metadata: serde_json::Value =
+            serde_json::from_slice(&out.stdout).expect("cargo metadata prints JSON");
+        let root = metadata["workspace_root"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let folder = |path: &str| {
+            path.trim_start_matches(&root)
+                .trim_start_matches('/')
+                .to_owned()
+        };
         let mut edges = Vec::new();
         for package in metadata["packages"].as_array().expect("packages") {
-            let from = folder(package["manifest_path"].as_str().unwrap_or_default()).replace("/Cargo.toml", "");
+            let from = folder(package["manifest_path"].as_str().unwrap_or_default())
+                .replace("/Cargo.toml", "");
             for dependency in package["dependencies"].as_array().expect("dependencies") {
                 if let Some(path) = dependency["path"].as_str() {
                     edges.push((from.clone(), folder(path)));
@@ -50,7 +65,10 @@ mod tests {
     #[test]
     fn dependencies_point_one_way() {
         let edges = edges();
-        assert!(edges.len() > 20, "cargo metadata names the workspace's crates");
+        assert!(
+            edges.len() > 20,
+            "cargo metadata names the workspace's crates"
+        );
         let faults: Vec<String> = edges.iter().filter_map(fault).collect();
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }

@@ -32,18 +32,57 @@ struct Stage {
 }
 
 const STAGES: &[Stage] = &[
-    Stage { name: "format", budget_minutes: 1, boots: false, run: || cargo::cargo(&["fmt", "--all", "--check"]) },
+    Stage {
+        name: "format",
+        budget_minutes: 1,
+        boots: false,
+        run: || cargo::cargo(&["fmt", "--all", "--check"]),
+    },
     Stage {
         name: "clippy",
         budget_minutes: 5,
         boots: false,
-        run: || cargo::clippy(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        run: || {
+            cargo::clippy(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ])
+        },
     },
-    Stage { name: "build", budget_minutes: 6, boots: false, run: || cargo::cargo(&["build", "--workspace"]) },
-    Stage { name: "agent", budget_minutes: 2, boots: false, run: cargo::build_agent },
-    Stage { name: "tests", budget_minutes: 12, boots: false, run: unit_and_integration },
-    Stage { name: "session", budget_minutes: 3, boots: false, run: session },
-    Stage { name: "lab", budget_minutes: 12, boots: true, run: lab },
+    Stage {
+        name: "build",
+        budget_minutes: 6,
+        boots: false,
+        run: || cargo::cargo(&["build", "--workspace"]),
+    },
+    Stage {
+        name: "agent",
+        budget_minutes: 2,
+        boots: false,
+        run: cargo::build_agent,
+    },
+    Stage {
+        name: "tests",
+        budget_minutes: 12,
+        boots: false,
+        run: unit_and_integration,
+    },
+    Stage {
+        name: "session",
+        budget_minutes: 3,
+        boots: false,
+        run: session,
+    },
+    Stage {
+        name: "lab",
+        budget_minutes: 12,
+        boots: true,
+        run: lab,
+    },
 ];
 
 /// Runs every stage; the first that fails is the error.
@@ -76,7 +115,12 @@ pub fn run(args: &Args) -> Result<()> {
             return result;
         }
     }
-    println!("{}\n{:<10} {:>6.1} min", table.join("\n"), "total", started.elapsed().as_secs_f64() / 60.0);
+    println!(
+        "{}\n{:<10} {:>6.1} min",
+        table.join("\n"),
+        "total",
+        started.elapsed().as_secs_f64() / 60.0
+    );
     Ok(())
 }
 
@@ -103,7 +147,11 @@ fn unit_and_integration() -> Result<()> {
 
 /// The operators' session with the official clients against `wright up --simulate`.
 fn session() -> Result<()> {
-    cargo::check(Command::new("tests/session/run").current_dir(cargo::root()).env("WRIGHT", cargo::wright()))
+    cargo::check(
+        Command::new("tests/session/run")
+            .current_dir(cargo::root())
+            .env("WRIGHT", cargo::wright()),
+    )
 }
 
 /// The small lab from blank machines to a running stack, under emulation.
