@@ -49,7 +49,7 @@ fn plain_scalars_are_yaml_1_1() {
         ("-9223372036854775808", json!(i64::MIN)),
         ("'yes'", json!("yes")),
         ("\"0644\"", json!("0644")),
-        ("|\n  yes", json!("yes")),
+        ("|-\n  yes", json!("yes")),
         ("!!str yes", json!("yes")),
         ("!!int '0644'", json!(420)),
         ("! yes", json!("yes")),
@@ -119,7 +119,10 @@ fn bombs_are_defused() {
         );
     }
     assert!(faults(&text).contains("aliases multiply"));
-    assert!(faults(&"[".repeat(300)).contains("deep"));
+    assert!(faults(&"[".repeat(150)).contains("deep"));
+    assert!(faults(&"[".repeat(100_000)).contains("not YAML"));
+    let block: String = (0..300).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+    assert!(faults(&block).contains("deep"));
     assert!(faults("&a [*a]").contains("itself"));
     let mut deep = String::from("a0: &a0 [x]\n");
     for n in 1..200 {

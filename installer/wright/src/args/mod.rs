@@ -1,0 +1,62 @@
+//! The command line's grammar: global arguments here, those of each group of commands in a file of
+//! its own. Nothing is resolved here (see `settings.rs`) and nothing done (see `commands/`).
+//!
+//! A new command: its arguments in `args/<group>.rs`, a line in [`Command`], its work in
+//! `commands/<group>.rs` or `commands/<group>/<verb>.rs`, a line in `commands::run`.
+
+use crate::printer::Output;
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// From blank machines to a private cloud, and stacks on it.
+#[derive(Debug, Parser)]
+#[command(name = "wright", version, max_term_width = 100)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Arguments that every command takes.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// The environment: its inventory, state and names
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "NAME",
+        env = "WRIGHT_ENV",
+        default_value = "lab"
+    )]
+    pub env: String,
+    /// Folder of the inventory [default: inventories/NAME]
+    #[arg(long, global = true, value_name = "DIR", env = "WRIGHT_INVENTORY")]
+    pub inventory: Option<PathBuf>,
+    /// Folder of the environment's state [default: /var/lib/wright/NAME]
+    #[arg(long, global = true, value_name = "DIR", env = "WRIGHT_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Folder of images and downloads [default: /var/cache/wright]
+    #[arg(long, global = true, value_name = "DIR", env = "WRIGHT_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Form of the output
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub output: Output,
+    /// Answer questions with yes
+    #[arg(long, short, global = true)]
+    pub yes: bool,
+}
+
+/// One line a command or group of commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {}
+
+impl Command {
+    /// Whether the command writes `logs/wright.log` into the state folder. Commands that only look
+    /// leave no trace; services have logs of their own.
+    pub fn keeps_a_log(&self) -> bool {
+        match *self {}
+    }
+}
