@@ -1,0 +1,2 @@
+//! Rows of the task engine (journal).
+pub(crate) const SCHEMA: &[&str] = &[];

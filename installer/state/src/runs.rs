@@ -1,0 +1,2 @@
+//! Rows of the task engine (runs).
+pub(crate) const SCHEMA: &[&str] = &[];
