@@ -1,1 +1,4 @@
-
+//! wip
+pub mod parse;
+pub mod template;
+pub mod vars;

@@ -1,0 +1,236 @@
+//! What playbooks and roles say, parsed and checked: the input of planning. Values still hold their templates.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+/// A place in a file, as messages show it: `roles/web/tasks/main.yml:12:3`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub file: Arc<str>,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Playbook {
+    pub plays: Vec<Arc<Play>>,
+    /// Every role that a play, an `import_role` or an `include_role` names.
+    pub roles: BTreeMap<String, Arc<Role>>,
+    /// Every task file that an `include_tasks` or `include_role` can name, by path.
+    pub files: BTreeMap<PathBuf, Arc<Vec<Item>>>,
+    /// Folder of the playbook's file.
+    pub folder: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Play {
+    pub name: String,
+    /// Ansible's host pattern, for example `compute:hybrid:!node-3`.
+    pub hosts: String,
+    pub gather_facts: Option<bool>,
+    pub vars: Map<String, Json>,
+    pub defaults: Inherited,
+    pub pre_tasks: Vec<Item>,
+    pub roles: Vec<RoleUse>,
+    pub tasks: Vec<Item>,
+    pub post_tasks: Vec<Item>,
+    pub handlers: Vec<Arc<Task>>,
+    /// One failed node ends the play for all.
+    pub any_errors_fatal: bool,
+    pub place: Place,
+}
+
+/// A role where a play names it.
+#[derive(Debug, Clone)]
+pub struct RoleUse {
+    pub role: Arc<Role>,
+    /// Role parameters: all keys that are no keywords, and `vars`.
+    pub params: Map<String, Json>,
+    pub inherited: Inherited,
+    pub place: Place,
+}
+
+#[derive(Debug, Clone)]
+pub struct Role {
+    pub name: String,
+    pub path: PathBuf,
+    /// `tasks/main.yml`; empty where there is none.
+    pub main: Arc<Vec<Item>>,
+    pub handlers: Vec<Arc<Task>>,
+    pub defaults: Map<String, Json>,
+    pub vars: Map<String, Json>,
+    pub graph: RoleGraph,
+}
+
+/// `meta/graph.yml`: what the role needs of other nodes' roles, and what it provides to them.
+#[derive(Debug, Clone, Default)]
+pub struct RoleGraph {
+    pub needs: Vec<RoleNeed>,
+    pub provides: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct RoleNeed {
+    pub capability: String,
+    pub policy: graph::Need,
+    pub place: Place,
+}
+
+/// One entry of a task list.
+#[derive(Debug, Clone)]
+pub enum Item {
+    Task(Arc<Task>),
+    Block(Arc<Block>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Block {
+    pub name: Option<String>,
+    pub inherited: Inherited,
+    pub body: Vec<Item>,
+    pub rescue: Vec<Item>,
+    pub always: Vec<Item>,
+    /// Set where the block stands for an `import_role`: its items belong to that role.
+    pub role: Option<Arc<Role>>,
+    pub place: Place,
+}
+
+/// What tasks take over from the block, role and play around them.
+#[derive(Debug, Clone, Default)]
+pub struct Inherited {
+    pub when: Vec<Condition>,
+    pub tags: Vec<String>,
+    pub vars: Map<String, Json>,
+    pub environment: Vec<Json>,
+    pub r#become: Option<Json>,
+    pub become_user: Option<Json>,
+    pub delegate_to: Option<Json>,
+    pub run_once: Option<bool>,
+    pub check_mode: Option<bool>,
+    pub no_log: Option<Json>,
+    pub ignore_errors: Option<Json>,
+}
+
+/// A bare expression, or a literal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    Literal(bool),
+    Expression(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub name: Option<String>,
+    pub action: Action,
+    pub inherited: Inherited,
+    pub r#loop: Option<Loop>,
+    pub register: Option<String>,
+    pub notify: Vec<String>,
+    /// Handlers only.
+    pub listen: Vec<String>,
+    pub changed_when: Option<Vec<Condition>>,
+    pub failed_when: Option<Vec<Condition>>,
+    pub until: Option<Vec<Condition>>,
+    pub retries: Option<Json>,
+    pub delay: Option<Json>,
+    pub timeout: Option<Json>,
+    pub place: Place,
+}
+
+impl Task {
+    /// What progress and errors call the task.
+    pub fn title(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => self.action.name().to_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Loop {
+    pub source: LoopSource,
+    pub variable: String,
+    pub index_variable: Option<String>,
+    pub label: Option<Json>,
+    pub pause_seconds: Option<Json>,
+}
+
+#[derive(Debug, Clone)]
+pub enum LoopSource {
+    /// `loop`, `with_list`: the list as it is.
+    List(Json),
+    /// `with_items`: lists in the list are flattened by one level.
+    Items(Json),
+    /// `with_dict`: items are `{key, value}`.
+    Dict(Json),
+    /// `with_sequence: start=1 end=4`.
+    Sequence(Json),
+    /// `with_nested`: the product of lists.
+    Nested(Json),
+    /// `with_together`: the lists side by side.
+    Together(Json),
+    /// `with_subelements: [list, path]`.
+    Subelements(Json),
+    /// `with_indexed_items`.
+    Indexed(Json),
+    /// `with_first_found`: the first file that exists.
+    FirstFound(Json),
+}
+
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Runs on the node, by the agent.
+    Module { name: String, args: Args },
+    SetFact { facts: Map<String, Json> },
+    Debug { msg: Option<Json>, var: Option<String>, verbosity: i64 },
+    Assert { that: Vec<Condition>, fail_msg: Option<Json>, success_msg: Option<Json>, quiet: bool },
+    Fail { msg: Option<Json> },
+    Pause { seconds: Json },
+    FlushHandlers,
+    /// `meta: noop`, `reset_connection`, `refresh_inventory`: nothing to be done here.
+    Noop,
+    /// `meta: end_host` and `end_play`: this node's play ends well.
+    EndHost,
+    ClearFacts,
+    /// `include_tasks` with a file name that may hold a template.
+    IncludeTasks { file: String },
+    IncludeRole { role: String, tasks_from: String, vars: Map<String, Json> },
+    IncludeVars { file: Option<String>, name: Option<String> },
+    /// `wait_for_connection`, `ping` of the connection: the link itself.
+    WaitForConnection { timeout: Option<Json> },
+}
+
+impl Action {
+    pub fn name(&self) -> &str {
+        match self {
+            Action::Module { name, .. } => name,
+            Action::SetFact { .. } => "set_fact",
+            Action::Debug { .. } => "debug",
+            Action::Assert { .. } => "assert",
+            Action::Fail { .. } => "fail",
+            Action::Pause { .. } => "pause",
+            Action::FlushHandlers | Action::Noop | Action::EndHost | Action::ClearFacts => "meta",
+            Action::IncludeTasks { .. } => "include_tasks",
+            Action::IncludeRole { .. } => "include_role",
+            Action::IncludeVars { .. } => "include_vars",
+            Action::WaitForConnection { .. } => "wait_for_connection",
+        }
+    }
+}
+
+/// A module's arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Args {
+    Map(Map<String, Json>),
+    /// The whole mapping comes from a variable: `copy: "{{ options }}"`, checked when it is known.
+    Template(String),
+}

@@ -1,0 +1,144 @@
+//! One role's folder: `tasks handlers defaults vars meta`.
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use graph::Need;
+use yaml_source::{Fault, Node, Span};
+
+use super::{Context, Parser, Role, RoleContext, RoleGraph, RoleNeed, RoleUse, get, place, texts};
+
+impl Parser<'_> {
+    /// The role of this name, read once. `None` after a fault was noted.
+    pub(super) fn role(&mut self, name: &str, span: &Span) -> Option<Arc<Role>> {
+        if let Some(known) = self.roles.get(name).cloned() {
+            if known.is_none() && self.open.iter().any(|path| path.ends_with(name)) {
+                self.fault(span.error(format!("the role `{name}` leads back to itself")));
+            }
+            return known;
+        }
+        self.roles.insert(name.to_owned(), None);
+        let short = name.rsplit('.').next().unwrap_or(name);
+        let Some(path) = self.search.iter().map(|folder| folder.join(short)).find(|path| is_role(path)) else {
+            let names = self.role_names();
+            let fault = span.error(format!("there is no role `{name}`"));
+            let folders = self.search.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let fault = fault.expected(format!("a folder of this name in one of: {folders}"));
+            self.fault(fault.suggest(name, names.iter().map(String::as_str)));
+            return None;
+        };
+        self.open.push(path.clone());
+        let role = self.read_role(name, path, span);
+        self.open.pop();
+        let role = Arc::new(role);
+        self.roles.insert(name.to_owned(), Some(role.clone()));
+        Some(role)
+    }
+
+    /// The roles that `meta/main.yml` of a role names, to be run before it.
+    pub(super) fn dependencies(&mut self, role: &Role) -> Vec<RoleUse> {
+        let Some(path) = Self::yaml_file(&role.path.join("meta/main")) else { return Vec::new() };
+        let Some(root) = self.read(&path, None) else { return Vec::new() };
+        let Some(list) = root.map().and_then(|map| get(map, "dependencies")) else { return Vec::new() };
+        let Some(items) = list.as_seq("`dependencies`", &mut self.diags) else { return Vec::new() };
+        items.to_vec().iter().filter_map(|item| self.role_use(item)).collect()
+    }
+
+    fn read_role(&mut self, name: &str, path: PathBuf, span: &Span) -> Role {
+        let context = Context {
+            role: Some(RoleContext { name: name.to_owned(), path: path.clone() }),
+            folder: path.join("tasks"),
+            handlers: false,
+        };
+        let mut role = Role {
+            name: name.to_owned(),
+            defaults: self.role_vars(&path, "defaults"),
+            vars: self.role_vars(&path, "vars"),
+            graph: self.role_graph(&path),
+            main: Arc::default(),
+            handlers: Vec::new(),
+            path,
+        };
+        if let Some(file) = Self::yaml_file(&role.path.join("handlers/main")) {
+            let context = Context { folder: role.path.join("handlers"), handlers: true, ..context.clone() };
+            let items = self.task_file(&file, &context, span);
+            role.handlers = self.handlers(&items);
+        }
+        if let Some(file) = Self::yaml_file(&role.path.join("tasks/main")) {
+            role.main = self.task_file(&file, &context, span);
+        }
+        role
+    }
+
+    /// `defaults/main.yml`, or all files of the folder `defaults/main/`.
+    fn role_vars(&mut self, role: &std::path::Path, folder: &str) -> serde_json::Map<String, serde_json::Value> {
+        let main = role.join(folder).join("main");
+        let mut files: Vec<PathBuf> = Self::yaml_file(&main).into_iter().collect();
+        if let Ok(entries) = std::fs::read_dir(&main) {
+            let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            inside.retain(|path| path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml"));
+            inside.sort();
+            files.extend(inside);
+        }
+        let mut out = serde_json::Map::new();
+        for file in files {
+            if let Some(root) = self.read(&file, None) {
+                out.extend(self.vars(&root, &format!("`{folder}` of a role")));
+            }
+        }
+        out
+    }
+
+    fn role_graph(&mut self, role: &std::path::Path) -> RoleGraph {
+        let mut out = RoleGraph::default();
+        let Some(path) = Self::yaml_file(&role.join("meta/graph")) else { return out };
+        let Some(root) = self.read(&path, None) else { return out };
+        if root.is_null() {
+            return out;
+        }
+        let Some(map) = root.as_map("a role's graph", &mut self.diags) else { return out };
+        map.check_keys("a role's graph", &["needs", "provides"], &mut self.diags);
+        if let Some(node) = get(map, "provides") {
+            out.provides = texts(node, "`provides`", &mut self.diags).into_iter().map(|(name, _)| name).collect();
+        }
+        if let Some(items) = get(map, "needs").and_then(|node| node.as_seq("`needs`", &mut self.diags)) {
+            out.needs = items.iter().filter_map(|item| self.role_need(item)).collect();
+        }
+        out
+    }
+
+    fn role_need(&mut self, item: &Node) -> Option<RoleNeed> {
+        if let Some(name) = item.str() {
+            return Some(RoleNeed { capability: name.to_owned(), policy: Need::All, place: place(&item.span) });
+        }
+        let map = item.as_map("a need", &mut self.diags)?;
+        map.check_keys("a need", &["capability", "policy"], &mut self.diags);
+        let capability = map.required("capability", "a need", &item.span, &mut self.diags)?;
+        let capability = capability.as_str("`capability`", &mut self.diags)?.to_owned();
+        let policy = match get(map, "policy") {
+            None => Need::All,
+            Some(node) => match node.as_text("`policy`", &mut self.diags)?.as_str() {
+                "all" => Need::All,
+                "any" => Need::AtLeast(1),
+                text => match text.strip_suffix('%').map(str::parse) {
+                    Some(Ok(share @ 1..=100)) => Need::Percent(share),
+                    _ => {
+                        let fault = node.error(format!("`{text}` is no policy"));
+                        self.fault(fault.expected("`any`, `all`, or a share such as `60%`"));
+                        return None;
+                    }
+                },
+            },
+        };
+        Some(RoleNeed { capability, policy, place: place(&item.span) })
+    }
+
+    fn role_names(&self) -> Vec<String> {
+        let entries = self.search.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        let names = entries.filter(|entry| is_role(&entry.path())).map(|entry| entry.file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
+    }
+}
+
+fn is_role(path: &std::path::Path) -> bool {
+    ["tasks", "handlers", "defaults", "vars", "meta", "templates", "files"].iter().any(|name| path.join(name).is_dir())
+}
