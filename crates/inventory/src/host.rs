@@ -2,7 +2,7 @@
 
 use crate::network::{Network, NetworkName};
 use crate::{DEFAULT_DOMAIN, MacAddress, MacAddressError, ROLE_GROUPS};
-use diagnostics::{Diagnostics, did_you_mean};
+use diagnostics::{Diagnostic, Diagnostics, did_you_mean};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -261,19 +261,15 @@ impl<'a> Reader<'a> {
                             "the host `{}` has no MAC address for `{}`",
                             self.name, key.text
                         ))
-                        .related(&key.span, "it has networks here")
-                        .suggest(&key.text, macs.keys().copied()),
+                        .related(&key.span, "it has networks here"),
                     );
                 }
             }
         }
         for (name, (_, span)) in macs {
             if !map.contains_key(name) {
-                let keys = map.keys().map(|key| key.text.as_str());
-                self.diags.push(
-                    span.warning(format!("`nics` gives no networks to `{name}`"))
-                        .suggest(name, keys),
-                );
+                self.diags
+                    .push(span.warning(format!("`nics` gives no networks to `{name}`")));
             }
         }
         self.needed(node, groups, &carried);
@@ -285,15 +281,15 @@ impl<'a> Reader<'a> {
         let mut macs = IndexMap::new();
         for (key, node) in map {
             let name = key.text.as_str();
-            // IFNAMSIZ is 16 with the closing zero.
-            let fits = (1..=15).contains(&name.len())
+            // An interface's name has at most 15 characters, and `.4094` may be added for a VLAN.
+            let fits = (1..=10).contains(&name.len())
                 && name
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
             if !fits {
                 self.diags.push(
                     key.error(format!("`{name}` cannot be the name of a card"))
-                        .expected("at most 15 letters, digits, `-` and `_`"),
+                        .expected("at most 10 letters, digits, `-` and `_`"),
                 );
                 continue;
             }
@@ -443,16 +439,17 @@ impl<'a> Reader<'a> {
         }
         let map = node.as_map("`bmc`", self.diags)?;
         if let Some((key, _)) = map.get_entry("password") {
+            // Without the line itself: this message may end up in a log.
+            let mut at = key.span.location();
+            at.excerpt = None;
             self.diags.push(
-                key.error("a password does not belong in the inventory")
-                    .hint("`wright secrets` keeps it encrypted in the environment's state"),
+                Diagnostic::error("a password does not belong in the inventory")
+                    .at(at)
+                    .hint("the environment's encrypted secrets are the place for it"),
             );
+            return None;
         }
-        map.check_keys(
-            "`bmc`",
-            &["address", "port", "user", "password"],
-            self.diags,
-        );
+        map.check_keys("`bmc`", &["address", "port", "user"], self.diags);
         let given = |name: &str| map.get(name).filter(|node| !node.is_null());
         let mut address = None;
         if let Some(node) = given("address")

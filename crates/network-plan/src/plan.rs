@@ -1,0 +1,243 @@
+//! The plan's types, and their assembly from inventory and allocations.
+
+use indexmap::IndexMap;
+use inventory::{Host, Inventory, MacAddress, Network, NetworkName, Ranges};
+use ipnetwork::Ipv4Network;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Who has which address. Kept from plan to plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allocations {
+    /// By node and network.
+    #[serde(default)]
+    pub nodes: BTreeMap<String, BTreeMap<NetworkName, Ipv4Addr>>,
+    /// By node.
+    #[serde(default)]
+    pub bmcs: BTreeMap<String, Ipv4Addr>,
+    #[serde(default)]
+    pub vips: Vips,
+}
+
+/// Addresses that move between controllers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vips {
+    /// On `mgmt`: what the services use among themselves.
+    pub internal: Option<Ipv4Addr>,
+    /// On `app`: what users see.
+    pub public: Option<Ipv4Addr>,
+}
+
+/// Every address of a cloud's hosts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NetworkPlan {
+    pub networks: IndexMap<NetworkName, PlannedNetwork>,
+    pub vips: Vips,
+    /// In the order of the inventory.
+    pub nodes: IndexMap<String, NodePlan>,
+}
+
+/// A network without what only planning needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedNetwork {
+    pub cidr: Ipv4Network,
+    pub vlan: Option<u16>,
+    /// Bytes.
+    pub mtu: u16,
+    pub gateway: Option<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
+    pub ranges: Ranges,
+}
+
+/// A node's part of the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodePlan {
+    pub name: String,
+    pub fqdn: String,
+    pub groups: Vec<String>,
+    pub node_profile: Option<String>,
+    /// The card that it boots and is installed through; `None` if it is not installed by us.
+    pub boot_mac: Option<MacAddress>,
+    /// One for each network of each card, in the order of `nics`.
+    pub interfaces: Vec<Interface>,
+    /// All its addresses, those on bridges too.
+    pub addresses: BTreeMap<NetworkName, Ipv4Addr>,
+    pub bmc: Option<BmcPlan>,
+}
+
+/// A network on a card.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    /// The card's name, with the VLAN after a dot if the network is tagged.
+    pub name: String,
+    /// The card's name in the inventory.
+    pub nic: String,
+    pub mac: MacAddress,
+    pub network: NetworkName,
+    /// With the network's prefix; `None` where the node has none, as on `app` of compute nodes.
+    pub address: Option<Ipv4Network>,
+    /// Bytes.
+    pub mtu: u16,
+    pub vlan: Option<u16>,
+    /// Set on one interface of a node: its default route.
+    pub gateway: Option<Ipv4Addr>,
+    pub dns: Vec<IpAddr>,
+    /// The OVS bridge that takes this interface. The address belongs on the bridge then.
+    pub bridge: Option<String>,
+}
+
+/// Where a node's BMC is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BmcPlan {
+    pub address: Ipv4Addr,
+    pub port: u16,
+    pub user: String,
+}
+
+impl NetworkPlan {
+    /// The deployment host's address on `pxe`: that network's gateway.
+    pub fn deployment_address(&self) -> Option<Ipv4Addr> {
+        self.networks.get(&NetworkName::Pxe)?.gateway
+    }
+
+    /// The node with a card of this address.
+    pub fn node_by_mac(&self, mac: MacAddress) -> Option<&NodePlan> {
+        self.nodes
+            .values()
+            .find(|node| node.interfaces.iter().any(|interface| interface.mac == mac))
+    }
+}
+
+impl NodePlan {
+    /// The interface on a network.
+    pub fn interface_on(&self, network: NetworkName) -> Option<&Interface> {
+        self.interfaces
+            .iter()
+            .find(|interface| interface.network == network)
+    }
+
+    pub fn in_group(&self, group: &str) -> bool {
+        self.groups.iter().any(|name| name == group)
+    }
+}
+
+/// The default route is on the first of these networks that has a gateway and an address of the
+/// node. `pxe` comes late, as its gateway is the deployment host, which need not stay; `app` last, as
+/// its bridge exists only when the node's roles have run.
+const DEFAULT_ROUTE: [NetworkName; 5] = [
+    NetworkName::Mgmt,
+    NetworkName::Private,
+    NetworkName::Storage,
+    NetworkName::Pxe,
+    NetworkName::App,
+];
+
+/// Whether a node gets an address on a network that one of its cards carries.
+pub(crate) fn has_address(host: &Host, network: NetworkName) -> bool {
+    network != NetworkName::App || host.is_controller()
+}
+
+pub(crate) fn assemble(inventory: &Inventory, allocations: &Allocations) -> NetworkPlan {
+    let networks = inventory
+        .networks
+        .iter()
+        .map(|(name, network)| {
+            let planned = PlannedNetwork {
+                cidr: network.cidr,
+                vlan: network.vlan,
+                mtu: network.mtu,
+                gateway: network.gateway,
+                dns: network.dns.clone(),
+                ranges: network.ranges.clone(),
+            };
+            (*name, planned)
+        })
+        .collect();
+    let nodes = inventory
+        .hosts
+        .iter()
+        .map(|(name, host)| (name.clone(), node(inventory, host, allocations)))
+        .collect();
+    let vip = |name: NetworkName, address: Option<Ipv4Addr>| {
+        address.filter(|_| inventory.networks.contains_key(&name))
+    };
+    NetworkPlan {
+        networks,
+        vips: Vips {
+            internal: vip(NetworkName::Mgmt, allocations.vips.internal),
+            public: vip(NetworkName::App, allocations.vips.public),
+        },
+        nodes,
+    }
+}
+
+fn node(inventory: &Inventory, host: &Host, allocations: &Allocations) -> NodePlan {
+    let given = allocations.nodes.get(&host.name);
+    let address = |network: NetworkName| {
+        has_address(host, network)
+            .then(|| given?.get(&network).copied())
+            .flatten()
+    };
+    let carried = |network: &NetworkName| host.nic_on(*network).is_some();
+    let route = DEFAULT_ROUTE
+        .into_iter()
+        .filter(carried)
+        .find(|name| gateway(inventory, *name).is_some() && address(*name).is_some());
+    let mut interfaces = Vec::new();
+    let mut addresses = BTreeMap::new();
+    for nic in &host.nics {
+        for name in &nic.networks {
+            let Some(network) = inventory.networks.get(name) else {
+                continue;
+            };
+            let own = address(*name);
+            addresses.extend(own.map(|address| (*name, address)));
+            interfaces.push(Interface {
+                name: match network.vlan {
+                    Some(vlan) => format!("{}.{vlan}", nic.name),
+                    None => nic.name.clone(),
+                },
+                nic: nic.name.clone(),
+                mac: nic.mac,
+                network: *name,
+                address: own.and_then(|address| with_prefix(network, address)),
+                mtu: network.mtu,
+                vlan: network.vlan,
+                gateway: network.gateway.filter(|_| route == Some(*name)),
+                dns: own.map(|_| network.dns.clone()).unwrap_or_default(),
+                bridge: host
+                    .app_bridge
+                    .clone()
+                    .filter(|_| *name == NetworkName::App),
+            });
+        }
+    }
+    let bmc = host.bmc.as_ref().and_then(|bmc| {
+        Some(BmcPlan {
+            address: bmc
+                .address
+                .or_else(|| allocations.bmcs.get(&host.name).copied())?,
+            port: bmc.port,
+            user: bmc.user.clone(),
+        })
+    });
+    NodePlan {
+        name: host.name.clone(),
+        fqdn: host.fqdn(),
+        groups: host.groups.clone(),
+        node_profile: host.node_profile.clone(),
+        boot_mac: host.nic_on(NetworkName::Pxe).map(|nic| nic.mac),
+        interfaces,
+        addresses,
+        bmc,
+    }
+}
+
+fn gateway(inventory: &Inventory, name: NetworkName) -> Option<Ipv4Addr> {
+    inventory.networks.get(&name)?.gateway
+}
+
+fn with_prefix(network: &Network, address: Ipv4Addr) -> Option<Ipv4Network> {
+    Ipv4Network::new(address, network.cidr.prefix()).ok()
+}
