@@ -1,1 +1,10 @@
+//! The compute service: servers, flavors, key pairs, hosts (API v2.1), and the agent that runs on compute nodes.
+//!
+//! `api/` decodes and encodes, `app/` decides, `store/` keeps, `hypervisor/` runs guests, `agent/` is the other program:
+//! it talks to the API below `/v2.1/internal` and needs no database.
 
+pub mod agent;
+pub mod app;
+pub mod config;
+pub mod hypervisor;
+pub mod store;

@@ -1,0 +1,94 @@
+//! The schema, made from the entities so that the two cannot differ, and its indexes.
+
+use async_trait::async_trait;
+use sea_orm::{DbErr, EntityTrait, Schema};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTrait, SchemaManager, prelude::*};
+
+use super::entities::{
+    action, aggregate, answer, flavor, group, host, key_pair, quota, server, service,
+};
+
+/// All migrations of the service's database.
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(service_kit::work::Migration), Box::new(Tables)]
+    }
+}
+
+struct Tables;
+
+impl MigrationName for Tables {
+    fn name(&self) -> &str {
+        "compute_0001_tables"
+    }
+}
+
+async fn table<E: EntityTrait>(manager: &SchemaManager<'_>, entity: E) -> Result<(), DbErr> {
+    let mut create = Schema::new(manager.get_database_backend()).create_table_from_entity(entity);
+    manager
+        .create_table(create.if_not_exists().to_owned())
+        .await
+}
+
+async fn index(
+    manager: &SchemaManager<'_>,
+    table: &str,
+    columns: &[&str],
+    unique: bool,
+) -> Result<(), DbErr> {
+    let mut create = Index::create();
+    create
+        .name(format!("{table}_{}", columns.join("_")))
+        .table(Alias::new(table))
+        .if_not_exists();
+    for column in columns {
+        create.col(Alias::new(*column));
+    }
+    if unique {
+        create.unique();
+    }
+    manager.create_index(create.to_owned()).await
+}
+
+#[async_trait]
+impl MigrationTrait for Tables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        table(manager, server::Entity).await?;
+        table(manager, action::Entity).await?;
+        table(manager, flavor::Entity).await?;
+        table(manager, key_pair::Entity).await?;
+        table(manager, service::Entity).await?;
+        table(manager, host::Entity).await?;
+        table(manager, aggregate::Entity).await?;
+        table(manager, group::Entity).await?;
+        table(manager, quota::Entity).await?;
+        table(manager, answer::Entity).await?;
+        index(manager, "servers", &["project_id", "deleted_at"], false).await?;
+        index(manager, "servers", &["host", "deleted_at"], false).await?;
+        index(manager, "server_actions", &["server_id"], false).await?;
+        index(manager, "key_pairs", &["user_id", "name"], true).await?;
+        index(manager, "services", &["host", "binary_name"], true).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for name in [
+            "servers",
+            "server_actions",
+            "flavors",
+            "key_pairs",
+            "services",
+            "hosts",
+            "aggregates",
+            "server_groups",
+            "quotas",
+            "answers",
+        ] {
+            manager
+                .drop_table(Table::drop().table(Alias::new(name)).to_owned())
+                .await?;
+        }
+        Ok(())
+    }
+}
