@@ -58,16 +58,16 @@ impl TftpServer {
     pub(crate) fn start(address: Ipv4Addr, spool: PathBuf) -> Result<Self, BootError> {
         let address = IpAddr::V4(address);
         let refused = |reason: String| BootError::Tftp { address, reason };
-        let config = Config {
-            ip_address: address,
-            port: PORT,
-            directory: spool.clone(),
-            receive_directory: spool.clone(),
-            send_directory: spool,
-            single_port: false,
-            read_only: true,
-            ..Config::default()
-        };
+        // Through its arguments, the only way to keep the library from writing to standard output.
+        let quiet = ["tftpd", "--quiet"].map(String::from);
+        let mut config =
+            Config::new(quiet.into_iter()).map_err(|error| refused(error.to_string()))?;
+        config.ip_address = address;
+        config.port = PORT;
+        config.receive_directory.clone_from(&spool);
+        config.send_directory.clone_from(&spool);
+        config.directory = spool;
+        config.read_only = true;
         let mut server = Server::new(&config).map_err(|error| refused(error.to_string()))?;
         let abort = server.get_abort_flag();
         let stopped = abort.clone();
