@@ -4,11 +4,13 @@
 
 mod args;
 mod commands;
+mod environment;
 mod error;
 mod logging;
 mod namespace;
 mod printer;
 mod settings;
+mod table;
 
 use clap::Parser;
 use diagnostics::ExitStatus;

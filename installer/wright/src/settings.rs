@@ -16,9 +16,12 @@ pub struct Settings {
     /// `/var/lib/wright/<env>`, or `$XDG_STATE_HOME/wright/<env>` for those who are not root.
     pub state_dir: PathBuf,
     /// `/var/cache/wright` or `$XDG_CACHE_HOME/wright`: images and downloads, for all environments.
+    #[allow(dead_code)]
     pub cache_dir: PathBuf,
+    #[allow(dead_code)]
     pub output: Output,
     /// Questions are answered with yes: by `--yes`, or because this is CI (`CI=true`).
+    #[allow(dead_code)]
     pub yes: bool,
 }
 
@@ -30,15 +33,12 @@ impl Settings {
         let root = nix::unistd::geteuid().is_root();
         let state_dir = match &args.state_dir {
             Some(folder) => folder.clone(),
-            None if root => PathBuf::from("/var/lib/wright").join(&args.env),
-            None => xdg("XDG_STATE_HOME", ".local/state")?
-                .join("wright")
-                .join(&args.env),
+            None => state::EnvironmentFolder::default_root(&args.env),
         };
         let cache_dir = match &args.cache_dir {
             Some(folder) => folder.clone(),
             None if root => PathBuf::from("/var/cache/wright"),
-            None => xdg("XDG_CACHE_HOME", ".cache")?.join("wright"),
+            None => user_cache()?.join("wright"),
         };
         Ok(Self {
             env: args.env.clone(),
@@ -72,16 +72,16 @@ fn check_env_name(name: &str) -> Result<(), CommandError> {
     )
 }
 
-fn xdg(variable: &str, below_home: &str) -> Result<PathBuf, CommandError> {
+fn user_cache() -> Result<PathBuf, CommandError> {
     let absolute = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    absolute(variable)
-        .or_else(|| Some(absolute("HOME")?.join(below_home)))
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".cache")))
         .ok_or_else(|| {
-            CommandError::failed(format!("neither {variable} nor HOME is set"))
-                .hint("set one of them, or give `--state-dir` and `--cache-dir`")
+            CommandError::failed("neither XDG_CACHE_HOME nor HOME is set")
+                .hint("set one of them, or give `--cache-dir`")
         })
 }

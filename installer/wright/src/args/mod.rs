@@ -4,6 +4,8 @@
 //! A new command: its arguments in `args/<group>.rs`, a line in [`Command`], its work in
 //! `commands/<group>.rs` or `commands/<group>/<verb>.rs`, a line in `commands::run`.
 
+pub mod node;
+
 use crate::printer::Output;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
@@ -51,12 +53,20 @@ pub struct GlobalArgs {
 
 /// One line a command or group of commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Check the inventory and show the network plan, or all faults
+    Check,
+    /// Show the environment's nodes
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+}
 
 impl Command {
     /// Whether the command writes `logs/wright.log` into the state folder. Commands that only look
     /// leave no trace; services have logs of their own.
     pub fn keeps_a_log(&self) -> bool {
-        match *self {}
+        match self {
+            Self::Check | Self::Node(_) => false,
+        }
     }
 }
