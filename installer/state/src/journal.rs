@@ -1,2 +1,202 @@
-//! Rows of the task engine (journal).
-pub(crate) const SCHEMA: &[&str] = &[];
+//! Rows of the task engine's journal: each task's start, end, change and output.
+//!
+//! Deliberately not here: what a task is, and what is secret; whoever writes leaves secrets out.
+use chrono::Utc;
+use sea_orm::{ConnectionTrait, QueryResult, TransactionTrait};
+
+use crate::store::statement;
+use crate::{StateError, Store};
+
+pub(crate) const SCHEMA: &[&str] = &[
+    "CREATE TABLE journal (
+    run TEXT NOT NULL,
+    id TEXT NOT NULL,
+    node TEXT NOT NULL,
+    role TEXT NOT NULL,
+    title TEXT NOT NULL,
+    started_at TEXT,
+    ended_at TEXT,
+    failed INTEGER,
+    changed INTEGER,
+    result TEXT,
+    PRIMARY KEY (run, id)
+) WITHOUT ROWID",
+    "CREATE INDEX journal_of_node ON journal (node, started_at)",
+];
+
+/// One task of a run, as far as it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JournalRecord {
+    pub id: String,
+    pub node: String,
+    pub role: String,
+    pub title: String,
+    pub started_at: Option<String>,
+    pub ended_at: Option<String>,
+    pub failed: Option<bool>,
+    pub changed: Option<bool>,
+    /// The result as JSON; absent where it is secret.
+    pub result: Option<String>,
+}
+
+/// One thing to note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalNote {
+    pub run: String,
+    pub id: String,
+    pub node: String,
+    pub role: String,
+    pub title: String,
+    pub step: JournalStep,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalStep {
+    Started,
+    Ended {
+        failed: bool,
+        changed: bool,
+        result: Option<String>,
+    },
+}
+
+impl Store {
+    /// Writes notes in one transaction: all or none is on disk when it returns.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn note_journal(&self, notes: &[JournalNote]) -> Result<(), StateError> {
+        let doing = "writing the journal";
+        let transaction = self
+            .connection()
+            .begin()
+            .await
+            .map_err(StateError::database(doing))?;
+        for note in notes {
+            let now = Utc::now().to_rfc3339();
+            let (id, run) = (note.id.clone(), note.run.clone());
+            let (node, role, title) = (note.node.clone(), note.role.clone(), note.title.clone());
+            let row = match &note.step {
+                JournalStep::Started => statement(
+                    "INSERT INTO journal (run, id, node, role, title, started_at) VALUES (?, ?, ?, ?, ?, ?)
+                     ON CONFLICT (run, id) DO UPDATE SET started_at = excluded.started_at, ended_at = NULL",
+                    [run.into(), id.into(), node.into(), role.into(), title.into(), now.into()],
+                ),
+                JournalStep::Ended { failed, changed, result } => statement(
+                    "INSERT INTO journal (run, id, node, role, title, ended_at, failed, changed, result)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     ON CONFLICT (run, id) DO UPDATE SET ended_at = excluded.ended_at, failed = excluded.failed,
+                         changed = excluded.changed, result = excluded.result",
+                    [
+                        run.into(),
+                        id.into(),
+                        node.into(),
+                        role.into(),
+                        title.into(),
+                        now.into(),
+                        (*failed).into(),
+                        (*changed).into(),
+                        result.clone().into(),
+                    ],
+                ),
+            };
+            transaction
+                .execute_raw(row)
+                .await
+                .map_err(StateError::database(doing))?;
+        }
+        transaction
+            .commit()
+            .await
+            .map_err(StateError::database(doing))
+    }
+
+    /// All tasks of a run, in the order in which they began.
+    ///
+    /// # Errors
+    /// When the database does not answer or a row is not understood.
+    pub async fn journal_of(&self, run: &str) -> Result<Vec<JournalRecord>, StateError> {
+        let sql = "SELECT id, node, role, title, started_at, ended_at, failed, changed, result FROM journal
+            WHERE run = ? ORDER BY started_at, id";
+        let rows = self
+            .connection()
+            .query_all_raw(statement(sql, [run.into()]))
+            .await
+            .map_err(StateError::database("reading the journal"))?;
+        rows.iter().map(record).collect()
+    }
+}
+
+fn record(row: &QueryResult) -> Result<JournalRecord, StateError> {
+    let doing = "reading the journal";
+    let text = |column: &str| {
+        row.try_get::<String>("", column)
+            .map_err(StateError::database(doing))
+    };
+    let maybe = |column: &str| {
+        row.try_get::<Option<String>>("", column)
+            .map_err(StateError::database(doing))
+    };
+    let flag = |column: &str| {
+        row.try_get::<Option<bool>>("", column)
+            .map_err(StateError::database(doing))
+    };
+    Ok(JournalRecord {
+        id: text("id")?,
+        node: text("node")?,
+        role: text("role")?,
+        title: text("title")?,
+        started_at: maybe("started_at")?,
+        ended_at: maybe("ended_at")?,
+        failed: flag("failed")?,
+        changed: flag("changed")?,
+        result: maybe("result")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EnvironmentFolder;
+
+    #[tokio::test]
+    async fn notes_of_a_task_become_one_row() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
+        let store = Store::open(&folder).await.unwrap();
+        let note = |id: &str, step: JournalStep| JournalNote {
+            run: "r".into(),
+            id: id.into(),
+            node: "node-1".into(),
+            role: "web".into(),
+            title: "Do".into(),
+            step,
+        };
+        let ended = JournalStep::Ended {
+            failed: false,
+            changed: true,
+            result: Some("{}".into()),
+        };
+        store
+            .note_journal(&[
+                note("a", JournalStep::Started),
+                note("b", JournalStep::Started),
+                note("a", ended),
+            ])
+            .await
+            .unwrap();
+        let rows = store.journal_of("r").await.unwrap();
+        assert_eq!(rows.len(), 2);
+        let row = rows.iter().find(|row| row.id == "a").unwrap();
+        assert_eq!(
+            (row.failed, row.changed, row.result.as_deref()),
+            (Some(false), Some(true), Some("{}"))
+        );
+        assert!(row.started_at.is_some() && row.ended_at.is_some());
+        assert_eq!(
+            rows.iter().find(|row| row.id == "b").unwrap().ended_at,
+            None
+        );
+        assert!(store.journal_of("other").await.unwrap().is_empty());
+    }
+}

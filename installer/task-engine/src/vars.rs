@@ -37,34 +37,60 @@ pub struct Layer {
 
 impl Layer {
     pub fn new(vars: &Map<String, Json>) -> Self {
-        Layer::from_pairs(vars.iter().map(|(name, value)| (name.clone(), value.clone())))
+        Layer::from_pairs(
+            vars.iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        )
     }
 
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, Json)>) -> Self {
         let vars = pairs.into_iter().map(|(name, value)| {
-            let var = if templated(&value) { Var::Templated(value) } else { Var::Plain(value, OnceLock::new()) };
+            let var = if templated(&value) {
+                Var::Templated(value)
+            } else {
+                Var::Plain(value, OnceLock::new())
+            };
             (name, var)
         });
-        Layer { vars: Arc::new(vars.collect()), over: None }
+        Layer {
+            vars: Arc::new(vars.collect()),
+            over: None,
+        }
     }
 
     /// Values that come from outside (results, facts): `{{` in them is text, never a template.
     pub fn literal(pairs: impl IntoIterator<Item = (String, Json)>) -> Self {
-        let vars = pairs.into_iter().map(|(name, value)| (name, Var::Plain(value, OnceLock::new())));
-        Layer { vars: Arc::new(vars.collect()), over: None }
+        let vars = pairs
+            .into_iter()
+            .map(|(name, value)| (name, Var::Plain(value, OnceLock::new())));
+        Layer {
+            vars: Arc::new(vars.collect()),
+            over: None,
+        }
     }
 
     pub fn ready(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
-        let vars = pairs.into_iter().map(|(name, value)| (name.to_owned(), Var::Ready(value)));
-        Layer { vars: Arc::new(vars.collect()), over: None }
+        let vars = pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), Var::Ready(value)));
+        Layer {
+            vars: Arc::new(vars.collect()),
+            over: None,
+        }
     }
 
     fn get(&self, name: &str) -> Option<&Var> {
-        self.vars.get(name).or_else(|| self.over.as_ref().and_then(|under| under.get(name)))
+        self.vars
+            .get(name)
+            .or_else(|| self.over.as_ref().and_then(|under| under.get(name)))
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.over.as_ref().map(|under| under.names()).unwrap_or_default();
+        let mut names: Vec<String> = self
+            .over
+            .as_ref()
+            .map(|under| under.names())
+            .unwrap_or_default();
         names.extend(self.vars.keys().cloned());
         names
     }
@@ -124,9 +150,22 @@ pub struct Scope {
 }
 
 impl Scope {
-    pub fn new(templates: Arc<Templates>, layers: Vec<Layer>, unknown: HashMap<String, String>) -> Arc<Self> {
-        let layers = layers.into_iter().filter(|layer| !layer.is_empty()).collect();
-        Arc::new(Scope { templates, layers, unknown, touched: Mutex::new(None), me: OnceLock::new() })
+    pub fn new(
+        templates: Arc<Templates>,
+        layers: Vec<Layer>,
+        unknown: HashMap<String, String>,
+    ) -> Arc<Self> {
+        let layers = layers
+            .into_iter()
+            .filter(|layer| !layer.is_empty())
+            .collect();
+        Arc::new(Scope {
+            templates,
+            layers,
+            unknown,
+            touched: Mutex::new(None),
+            me: OnceLock::new(),
+        })
     }
 
     /// The same with one layer more on top.
@@ -141,10 +180,14 @@ impl Scope {
         match self.find(name)? {
             Var::Plain(value, _) => Some(Ok(value.clone())),
             Var::Templated(raw) => Some(self.templates.value(raw, self)),
-            Var::Ready(value) => Some(serde_json::to_value(value).map_err(|error| TemplateError::Failed {
-                message: error.to_string(),
-                place: format!("variable `{name}`"),
-            })),
+            Var::Ready(value) => {
+                Some(
+                    serde_json::to_value(value).map_err(|error| TemplateError::Failed {
+                        message: error.to_string(),
+                        place: format!("variable `{name}`"),
+                    }),
+                )
+            }
         }
     }
 
@@ -161,7 +204,10 @@ impl Scope {
 
     /// The task that an unknown variable waits for, when the last evaluation asked for one.
     pub(crate) fn unknown_touched(&self) -> Option<String> {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.touched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether the name stands for anything.
@@ -176,7 +222,13 @@ impl Scope {
     fn lookup(self: &Arc<Self>, name: &str) -> Option<Value> {
         if let Some(task) = self.unknown.get(name) {
             *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.clone());
-            return Some(Error::new(ErrorKind::InvalidOperation, format!("`{name}` is not known yet")).into());
+            return Some(
+                Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("`{name}` is not known yet"),
+                )
+                .into(),
+            );
         }
         match self.find(name)? {
             Var::Plain(json, value) => Some(value.get_or_init(|| Value::from(Serde(json))).clone()),
@@ -193,10 +245,17 @@ impl Scope {
         match self.templates.value(raw, self) {
             Ok(value) => Value::from(Serde(value)),
             Err(TemplateError::Undefined { what, place }) => {
-                let cause = Error::new(ErrorKind::UndefinedError, format!("`{what}` in variable `{name}` ({place})"));
+                let cause = Error::new(
+                    ErrorKind::UndefinedError,
+                    format!("`{what}` in variable `{name}` ({place})"),
+                );
                 cause.into()
             }
-            Err(error) => Error::new(ErrorKind::InvalidOperation, format!("variable `{name}`: {error}")).into(),
+            Err(error) => Error::new(
+                ErrorKind::InvalidOperation,
+                format!("variable `{name}`: {error}"),
+            )
+            .into(),
         }
     }
 }
@@ -205,7 +264,9 @@ fn templated(value: &Json) -> bool {
     match value {
         Json::String(text) => has_template(text),
         Json::Array(items) => items.iter().any(templated),
-        Json::Object(map) => map.iter().any(|(key, value)| has_template(key) || templated(value)),
+        Json::Object(map) => map
+            .iter()
+            .any(|(key, value)| has_template(key) || templated(value)),
         _ => false,
     }
 }
@@ -228,8 +289,13 @@ impl Frame {
     fn enter(name: &str) -> Result<Self, Error> {
         RENDERING.with_borrow_mut(|stack| {
             // The same name can be on the way twice for two nodes (`hostvars`), but hardly four times.
-            if stack.iter().filter(|other| *other == name).count() >= 4 || stack.len() >= DEPTH_MAX {
-                let mut path: Vec<&str> = stack.iter().map(String::as_str).skip_while(|other| *other != name).collect();
+            if stack.iter().filter(|other| *other == name).count() >= 4 || stack.len() >= DEPTH_MAX
+            {
+                let mut path: Vec<&str> = stack
+                    .iter()
+                    .map(String::as_str)
+                    .skip_while(|other| *other != name)
+                    .collect();
                 path.dedup();
                 path.truncate(4);
                 path.push(name);
@@ -268,7 +334,12 @@ impl Object for Root {
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
         if key == "vars" && self.0.find(key).is_none() {
-            return Some(self.0.me.get_or_init(|| Value::from_dyn_object(self.clone())).clone());
+            return Some(
+                self.0
+                    .me
+                    .get_or_init(|| Value::from_dyn_object(self.clone()))
+                    .clone(),
+            );
         }
         self.0.lookup(key)
     }
@@ -333,7 +404,10 @@ mod tests {
     fn variables_that_refer_to_each_other_are_named() {
         let scope = scope(vec![layer(json!({"a": "{{ b }}", "b": "{{ a }}"}))]);
         let error = scope.get("a").unwrap().unwrap_err().to_string();
-        assert!(error.contains("variables refer to each other: b → a → b"), "{error}");
+        assert!(
+            error.contains("variables refer to each other: b → a → b"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -341,7 +415,9 @@ mod tests {
         let mut results = Growing::default();
         results.set([("result".to_owned(), json!({"stdout": "{{ secret }}"}))]);
         let (mut layers, unknown) = results.now();
-        layers.push(layer(json!({"secret": "x", "shown": "{{ result.stdout }}"})));
+        layers.push(layer(
+            json!({"secret": "x", "shown": "{{ result.stdout }}"}),
+        ));
         let scope = Scope::new(Arc::new(Templates::default()), layers, unknown);
         assert_eq!(scope.get("shown").unwrap().unwrap(), json!("{{ secret }}"));
     }
@@ -353,9 +429,19 @@ mod tests {
         let (layers, unknown) = results.now();
         let templates = Arc::new(Templates::default());
         let scope = Scope::new(templates.clone(), layers, unknown);
-        for source in ["result.stdout == '1'", "result is defined", "(result | default('x')) == 'x'"] {
+        for source in [
+            "result.stdout == '1'",
+            "result is defined",
+            "(result | default('x')) == 'x'",
+        ] {
             let error = templates.condition(source, &scope).unwrap_err();
-            assert_eq!(error, TemplateError::Unknown { task: "Read the version".to_owned() }, "{source}");
+            assert_eq!(
+                error,
+                TemplateError::Unknown {
+                    task: "Read the version".to_owned()
+                },
+                "{source}"
+            );
         }
         assert!(templates.condition("1 == 1", &scope).unwrap());
     }

@@ -7,7 +7,13 @@ use super::{Args, ModuleSpec, Parser};
 
 impl Parser<'_> {
     /// Arguments of `module`, from its own value and the `args` keyword.
-    pub(super) fn arguments(&mut self, key: &Key, value: &Node, more: Option<&Node>, spec: &ModuleSpec) -> Args {
+    pub(super) fn arguments(
+        &mut self,
+        key: &Key,
+        value: &Node,
+        more: Option<&Node>,
+        spec: &ModuleSpec,
+    ) -> Args {
         let mut args = Map::new();
         // Where each argument was written, for messages.
         let mut places: Vec<(String, yaml_source::Span)> = Vec::new();
@@ -22,11 +28,17 @@ impl Parser<'_> {
             }
             yaml_source::Value::String(text) => {
                 let whole = text.trim();
-                if spec.free_form.is_none() && whole.starts_with("{{") && whole.ends_with("}}") && more.is_none() {
+                if spec.free_form.is_none()
+                    && whole.starts_with("{{")
+                    && whole.ends_with("}}")
+                    && more.is_none()
+                {
                     return Args::Template(whole.to_owned());
                 }
                 let known = |name: &str| {
-                    spec.args.iter().any(|arg| arg.name == name || arg.aliases.iter().any(|alias| alias == name))
+                    spec.args.iter().any(|arg| {
+                        arg.name == name || arg.aliases.iter().any(|alias| alias == name)
+                    })
                 };
                 let (pairs, free) = key_values(text, &known, spec.free_form.is_some());
                 for (name, text) in pairs {
@@ -45,7 +57,11 @@ impl Parser<'_> {
                 }
             }
             _ => {
-                let fault = value.error(format!("the arguments of `{}` are {}", key.text, value.kind()));
+                let fault = value.error(format!(
+                    "the arguments of `{}` are {}",
+                    key.text,
+                    value.kind()
+                ));
                 self.fault(fault.expected("a mapping of arguments"));
             }
         }
@@ -68,9 +84,19 @@ impl Parser<'_> {
         spec: &ModuleSpec,
     ) {
         for (name, span) in places {
-            let Some(arg) = spec.args.iter().find(|arg| arg.name == *name || arg.aliases.contains(name)) else {
-                let known = spec.args.iter().flat_map(|arg| std::iter::once(&arg.name).chain(&arg.aliases));
-                let fault = span.error(format!("the module `{}` has no argument `{name}`", key.text));
+            let Some(arg) = spec
+                .args
+                .iter()
+                .find(|arg| arg.name == *name || arg.aliases.contains(name))
+            else {
+                let known = spec
+                    .args
+                    .iter()
+                    .flat_map(|arg| std::iter::once(&arg.name).chain(&arg.aliases));
+                let fault = span.error(format!(
+                    "the module `{}` has no argument `{name}`",
+                    key.text
+                ));
                 self.fault(fault.suggest(name, known.map(String::as_str)));
                 continue;
             };
@@ -80,14 +106,24 @@ impl Parser<'_> {
                 && !arg.choices.contains(text)
             {
                 let fault = span.error(format!("`{name}` of `{}` cannot be `{text}`", key.text));
-                let choices = arg.choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ");
+                let choices = arg
+                    .choices
+                    .iter()
+                    .map(|choice| format!("`{choice}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 let fault = fault.expected(format!("one of {choices}"));
                 self.fault(fault.suggest(text, arg.choices.iter().map(String::as_str)));
             }
         }
         for arg in spec.args.iter().filter(|arg| arg.required) {
-            if !args.contains_key(&arg.name) && !arg.aliases.iter().any(|alias| args.contains_key(alias)) {
-                self.fault(key.error(format!("the module `{}` lacks its argument `{}`", key.text, arg.name)));
+            if !args.contains_key(&arg.name)
+                && !arg.aliases.iter().any(|alias| args.contains_key(alias))
+            {
+                self.fault(key.error(format!(
+                    "the module `{}` lacks its argument `{}`",
+                    key.text, arg.name
+                )));
             }
         }
     }
@@ -95,12 +131,18 @@ impl Parser<'_> {
 
 /// `k=v` pairs of a text, and what is left of it. With free text only names that the module knows count as pairs, so
 /// that `command: env A=b` stays a command.
-fn key_values(text: &str, known: &dyn Fn(&str) -> bool, free_form: bool) -> (Vec<(String, String)>, String) {
+fn key_values(
+    text: &str,
+    known: &dyn Fn(&str) -> bool,
+    free_form: bool,
+) -> (Vec<(String, String)>, String) {
     let mut pairs = Vec::new();
     let mut free = String::new();
     for (word, space) in words(text) {
         let pair = word.split_once('=').filter(|(name, _)| {
-            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty() && (!free_form || known(name))
+            name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                && !name.is_empty()
+                && (!free_form || known(name))
         });
         match pair {
             Some((name, value)) => pairs.push((name.to_owned(), unquote(value))),
@@ -115,7 +157,10 @@ fn key_values(text: &str, known: &dyn Fn(&str) -> bool, free_form: bool) -> (Vec
 
 fn unquote(text: &str) -> String {
     for quote in ['"', '\''] {
-        if let Some(inner) = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) {
+        if let Some(inner) = text
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote))
+        {
             return inner.to_owned();
         }
     }
@@ -167,7 +212,10 @@ mod tests {
         assert_eq!(free, "env A=b tar xf 'a b'  {{ y  z }}");
         let (pairs, free) = key_values("path={{ a + b }} msg=\"two words\"", &known, false);
         let expected = [("path", "{{ a + b }}"), ("msg", "two words")];
-        assert_eq!(pairs, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
+        assert_eq!(
+            pairs,
+            expected.map(|(name, text)| (name.to_owned(), text.to_owned()))
+        );
         assert_eq!(free, "");
     }
 }

@@ -42,12 +42,22 @@ const PREFIXES: &[&str] = &[
 
 /// The name without its collection.
 pub fn short_name(name: &str) -> &str {
-    PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+    PREFIXES
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name)
 }
 
 impl Catalogue {
+    /// The modules that the agent of this build has.
+    pub fn of_modules() -> Self {
+        Catalogue::default()
+    }
+
     pub fn from_specs(specs: impl IntoIterator<Item = (String, ModuleSpec)>) -> Self {
-        Catalogue { modules: specs.into_iter().collect() }
+        Catalogue {
+            modules: specs.into_iter().collect(),
+        }
     }
 
     pub fn get(&self, name: &str) -> Option<&ModuleSpec> {

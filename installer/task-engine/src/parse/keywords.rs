@@ -6,23 +6,63 @@ use super::{Condition, Inherited, Parser, texts};
 
 /// Keywords of everything that holds or is a task.
 pub(super) const SHARED: &[&str] = &[
-    "name", "when", "tags", "vars", "environment", "become", "become_user", "become_method", "become_flags",
-    "delegate_to", "run_once", "check_mode", "no_log", "ignore_errors", "collections", "diff", "any_errors_fatal",
-    "delegate_facts", "remote_user",
+    "name",
+    "when",
+    "tags",
+    "vars",
+    "environment",
+    "become",
+    "become_user",
+    "become_method",
+    "become_flags",
+    "delegate_to",
+    "run_once",
+    "check_mode",
+    "no_log",
+    "ignore_errors",
+    "collections",
+    "diff",
+    "any_errors_fatal",
+    "delegate_facts",
+    "remote_user",
 ];
 
 /// Keywords of tasks alone.
 pub(super) const TASK: &[&str] = &[
-    "action", "args", "loop", "loop_control", "register", "notify", "listen", "changed_when", "failed_when", "until",
-    "retries", "delay", "timeout",
+    "action",
+    "args",
+    "loop",
+    "loop_control",
+    "register",
+    "notify",
+    "listen",
+    "changed_when",
+    "failed_when",
+    "until",
+    "retries",
+    "delay",
+    "timeout",
 ];
 
 pub(super) const BLOCK: &[&str] = &["block", "rescue", "always"];
 
 /// Ansible has them, this engine does not: better refused than ignored.
 pub(super) const UNSUPPORTED: &[&str] = &[
-    "async", "poll", "throttle", "serial", "local_action", "debugger", "connection", "port", "module_defaults",
-    "ignore_unreachable", "vars_prompt", "max_fail_percentage", "order", "force_handlers", "fact_path",
+    "async",
+    "poll",
+    "throttle",
+    "serial",
+    "local_action",
+    "debugger",
+    "connection",
+    "port",
+    "module_defaults",
+    "ignore_unreachable",
+    "vars_prompt",
+    "max_fail_percentage",
+    "order",
+    "force_handlers",
+    "fact_path",
 ];
 
 impl Parser<'_> {
@@ -33,17 +73,21 @@ impl Parser<'_> {
                 "when" => out.when = self.conditions(node, "when"),
                 "tags" => {
                     let tags = texts(node, "`tags`", &mut self.diags);
-                    out.tags = tags.iter().flat_map(|(tag, _)| tag.split(',')).map(|tag| tag.trim().to_owned()).collect();
+                    out.tags = tags
+                        .iter()
+                        .flat_map(|(tag, _)| tag.split(','))
+                        .map(|tag| tag.trim().to_owned())
+                        .collect();
                 }
                 "vars" => out.vars = self.vars(node, "`vars`"),
                 "environment" => out.environment = vec![self.data(node)],
                 "become" => out.r#become = Some(self.data(node)),
                 "become_user" => out.become_user = Some(self.data(node)),
-                "become_method" => {
-                    if !matches!(node.str(), Some("sudo" | "su" | "doas")) {
-                        let fault = node.error("this `become_method` is not supported");
-                        self.fault(fault.expected("`sudo` or `su`: the agent runs as root and changes the user itself"));
-                    }
+                "become_method" if !matches!(node.str(), Some("sudo" | "su" | "doas")) => {
+                    let fault = node.error("this `become_method` is not supported");
+                    self.fault(fault.expected(
+                        "`sudo` or `su`: the agent runs as root and changes the user itself",
+                    ));
                 }
                 "delegate_to" => out.delegate_to = Some(self.data(node)),
                 "run_once" => out.run_once = node.as_bool("`run_once`", &mut self.diags),
@@ -58,7 +102,10 @@ impl Parser<'_> {
 
     pub(super) fn conditions(&mut self, node: &Node, what: &str) -> Vec<Condition> {
         match &node.value {
-            yaml_source::Value::Seq(items) => items.iter().flat_map(|item| self.conditions(item, what)).collect(),
+            yaml_source::Value::Seq(items) => items
+                .iter()
+                .flat_map(|item| self.conditions(item, what))
+                .collect(),
             yaml_source::Value::Bool(value) => vec![Condition::Literal(*value)],
             yaml_source::Value::Int(number) => vec![Condition::Literal(*number != 0)],
             yaml_source::Value::String(text) => {
@@ -69,7 +116,9 @@ impl Parser<'_> {
             }
             _ => {
                 let fault = node.error(format!("`{what}` is {}", node.kind()));
-                self.fault(fault.expected("an expression, or a list of expressions that must all hold"));
+                self.fault(
+                    fault.expected("an expression, or a list of expressions that must all hold"),
+                );
                 Vec::new()
             }
         }

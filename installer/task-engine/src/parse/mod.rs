@@ -23,7 +23,11 @@ pub use model::*;
 /// Reads a playbook and all roles and task files that it can lead to.
 ///
 /// Roles are looked for beside the playbook, in `roles/` beside it, and in `role_folders`.
-pub fn playbook(path: &Path, role_folders: &[PathBuf], catalogue: &Catalogue) -> Result<Playbook, Diagnostics> {
+pub fn playbook(
+    path: &Path,
+    role_folders: &[PathBuf],
+    catalogue: &Catalogue,
+) -> Result<Playbook, Diagnostics> {
     let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let mut search = vec![folder.join("roles"), folder.clone()];
     search.extend(role_folders.iter().cloned());
@@ -40,8 +44,17 @@ pub fn playbook(path: &Path, role_folders: &[PathBuf], catalogue: &Catalogue) ->
     };
     let plays = parser.plays(path);
     parser.check_notifications();
-    let roles = parser.roles.into_iter().filter_map(|(name, role)| Some((name, role?))).collect();
-    parser.diags.into_result(Playbook { plays, roles, files: parser.files, folder })
+    let roles = parser
+        .roles
+        .into_iter()
+        .filter_map(|(name, role)| Some((name, role?)))
+        .collect();
+    parser.diags.into_result(Playbook {
+        plays,
+        roles,
+        files: parser.files,
+        folder,
+    })
 }
 
 struct Parser<'a> {
@@ -112,7 +125,10 @@ impl Parser<'_> {
             name.push(ending);
             PathBuf::from(name)
         };
-        ["", ".yml", ".yaml"].into_iter().map(with).find(|path| path.is_file())
+        ["", ".yml", ".yaml"]
+            .into_iter()
+            .map(with)
+            .find(|path| path.is_file())
     }
 
     /// Variables: a mapping, kept as data.
@@ -121,7 +137,9 @@ impl Parser<'_> {
         if node.is_null() {
             return out;
         }
-        let Some(map) = node.as_map(what, &mut self.diags) else { return out };
+        let Some(map) = node.as_map(what, &mut self.diags) else {
+            return out;
+        };
         for (key, value) in map.iter() {
             if !is_variable_name(&key.text) {
                 let fault = key.error(format!("`{}` cannot be the name of a variable", key.text));
@@ -144,7 +162,9 @@ impl Parser<'_> {
                 self.fault(node.error(format!("the tag `{tag}` is not supported here")));
             }
             yaml_source::Value::Seq(items) => items.iter().for_each(|item| self.refuse_tags(item)),
-            yaml_source::Value::Map(map) => map.iter().for_each(|(_, value)| self.refuse_tags(value)),
+            yaml_source::Value::Map(map) => {
+                map.iter().for_each(|(_, value)| self.refuse_tags(value))
+            }
             _ => {}
         }
     }
@@ -152,7 +172,8 @@ impl Parser<'_> {
     fn check_notifications(&mut self) {
         for (name, span) in std::mem::take(&mut self.notified) {
             if !self.handler_names.contains(&name) {
-                let fault = span.error(format!("no handler has the name `{name}` or listens to it"));
+                let fault =
+                    span.error(format!("no handler has the name `{name}` or listens to it"));
                 let known: Vec<String> = self.handler_names.iter().cloned().collect();
                 self.fault(fault.suggest(&name, known.iter().map(String::as_str)));
             }
@@ -161,20 +182,33 @@ impl Parser<'_> {
 }
 
 fn place(span: &Span) -> Place {
-    Place { file: span.file().into(), line: span.line(), column: span.column() }
+    Place {
+        file: span.file().into(),
+        line: span.line(),
+        column: span.column(),
+    }
 }
 
 fn is_variable_name(name: &str) -> bool {
     let mut letters = name.chars();
-    letters.next().is_some_and(|c| c.is_alphabetic() || c == '_') && letters.all(|c| c.is_alphanumeric() || c == '_')
+    letters
+        .next()
+        .is_some_and(|c| c.is_alphabetic() || c == '_')
+        && letters.all(|c| c.is_alphanumeric() || c == '_')
 }
 
 /// A text, or a list of texts; numbers and booleans count as they are written.
 fn texts(node: &Node, what: &str, diags: &mut Diagnostics) -> Vec<(String, Span)> {
     match node.seq() {
-        Some(items) => items.iter().flat_map(|item| texts(item, what, diags)).collect(),
+        Some(items) => items
+            .iter()
+            .flat_map(|item| texts(item, what, diags))
+            .collect(),
         None if node.is_null() => Vec::new(),
-        None => node.as_text(what, diags).map(|text| vec![(text, node.span.clone())]).unwrap_or_default(),
+        None => node
+            .as_text(what, diags)
+            .map(|text| vec![(text, node.span.clone())])
+            .unwrap_or_default(),
     }
 }
 
@@ -182,6 +216,3 @@ fn texts(node: &Node, what: &str, diags: &mut Diagnostics) -> Vec<(String, Span)
 fn get<'a>(map: &'a Map, key: &str) -> Option<&'a Node> {
     map.get(key).filter(|node| !node.is_null())
 }
-
-
-

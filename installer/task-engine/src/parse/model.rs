@@ -189,12 +189,30 @@ pub enum LoopSource {
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Runs on the node, by the agent.
-    Module { name: String, args: Args },
-    SetFact { facts: Map<String, Json> },
-    Debug { msg: Option<Json>, var: Option<String>, verbosity: i64 },
-    Assert { that: Vec<Condition>, fail_msg: Option<Json>, success_msg: Option<Json>, quiet: bool },
-    Fail { msg: Option<Json> },
-    Pause { seconds: Json },
+    Module {
+        name: String,
+        args: Args,
+    },
+    SetFact {
+        facts: Map<String, Json>,
+    },
+    Debug {
+        msg: Option<Json>,
+        var: Option<String>,
+        verbosity: i64,
+    },
+    Assert {
+        that: Vec<Condition>,
+        fail_msg: Option<Json>,
+        success_msg: Option<Json>,
+        quiet: bool,
+    },
+    Fail {
+        msg: Option<Json>,
+    },
+    Pause {
+        seconds: Json,
+    },
     FlushHandlers,
     /// `meta: noop`, `reset_connection`, `refresh_inventory`: nothing to be done here.
     Noop,
@@ -202,11 +220,22 @@ pub enum Action {
     EndHost,
     ClearFacts,
     /// `include_tasks` with a file name that may hold a template.
-    IncludeTasks { file: String },
-    IncludeRole { role: String, tasks_from: String, vars: Map<String, Json> },
-    IncludeVars { file: Option<String>, name: Option<String> },
+    IncludeTasks {
+        file: String,
+    },
+    IncludeRole {
+        role: String,
+        tasks_from: String,
+        vars: Map<String, Json>,
+    },
+    IncludeVars {
+        file: Option<String>,
+        name: Option<String>,
+    },
     /// `wait_for_connection`, `ping` of the connection: the link itself.
-    WaitForConnection { timeout: Option<Json> },
+    WaitForConnection {
+        timeout: Option<Json>,
+    },
 }
 
 impl Action {

@@ -9,14 +9,28 @@ use super::keywords::SHARED;
 use super::{Context, Inherited, Item, Parser, Play, RoleUse, get, place};
 
 const PLAY: &[&str] = &[
-    "hosts", "gather_facts", "gather_subset", "gather_timeout", "vars_files", "pre_tasks", "roles", "tasks",
-    "post_tasks", "handlers", "strategy", "import_playbook",
+    "hosts",
+    "gather_facts",
+    "gather_subset",
+    "gather_timeout",
+    "vars_files",
+    "pre_tasks",
+    "roles",
+    "tasks",
+    "post_tasks",
+    "handlers",
+    "strategy",
+    "import_playbook",
 ];
 
 impl Parser<'_> {
     pub(super) fn plays(&mut self, path: &Path) -> Vec<Arc<Play>> {
-        let Some(root) = self.read_playbook(path) else { return Vec::new() };
-        let Some(items) = root.as_seq("a playbook", &mut self.diags) else { return Vec::new() };
+        let Some(root) = self.read_playbook(path) else {
+            return Vec::new();
+        };
+        let Some(items) = root.as_seq("a playbook", &mut self.diags) else {
+            return Vec::new();
+        };
         if self.open.iter().any(|open| open == path) {
             self.fault(root.error(format!("`{}` imports itself", path.display())));
             return Vec::new();
@@ -38,7 +52,10 @@ impl Parser<'_> {
 
     fn read_playbook(&mut self, path: &Path) -> Option<Node> {
         if !path.is_file() {
-            self.fault(Diagnostic::error(format!("the playbook `{}` does not exist", path.display())));
+            self.fault(Diagnostic::error(format!(
+                "the playbook `{}` does not exist",
+                path.display()
+            )));
             return None;
         }
         self.read(path, None)
@@ -52,8 +69,14 @@ impl Parser<'_> {
         }
         let hosts = map.required("hosts", "a play", &item.span, &mut self.diags)?;
         let hosts = super::texts(hosts, "`hosts`", &mut self.diags);
-        let hosts = hosts.into_iter().map(|(text, _)| text).collect::<Vec<_>>().join(":");
-        let mut vars = get(map, "vars").map(|node| self.vars(node, "`vars`")).unwrap_or_default();
+        let hosts = hosts
+            .into_iter()
+            .map(|(text, _)| text)
+            .collect::<Vec<_>>()
+            .join(":");
+        let mut vars = get(map, "vars")
+            .map(|node| self.vars(node, "`vars`"))
+            .unwrap_or_default();
         if let Some(node) = get(map, "vars_files") {
             for (name, span) in super::texts(node, "`vars_files`", &mut self.diags) {
                 if let Some(root) = self.read(&self.folder.join(name), Some(&span)) {
@@ -62,19 +85,36 @@ impl Parser<'_> {
             }
         }
         // Variables of the play have their own place in the order of precedence.
-        let defaults = Inherited { vars: serde_json::Map::new(), ..self.inherited(map) };
-        let context = Context { role: None, folder: self.folder.clone(), handlers: false };
+        let defaults = Inherited {
+            vars: serde_json::Map::new(),
+            ..self.inherited(map)
+        };
+        let context = Context {
+            role: None,
+            folder: self.folder.clone(),
+            handlers: false,
+        };
         let list = |parser: &mut Self, name: &str, handlers: bool| -> Vec<Item> {
-            let context = Context { handlers, ..context.clone() };
-            get(map, name).map(|node| parser.task_list(node, &context)).unwrap_or_default()
+            let context = Context {
+                handlers,
+                ..context.clone()
+            };
+            get(map, name)
+                .map(|node| parser.task_list(node, &context))
+                .unwrap_or_default()
         };
         let handlers = list(self, "handlers", true);
-        let (pre_tasks, tasks, post_tasks) =
-            (list(self, "pre_tasks", false), list(self, "tasks", false), list(self, "post_tasks", false));
+        let (pre_tasks, tasks, post_tasks) = (
+            list(self, "pre_tasks", false),
+            list(self, "tasks", false),
+            list(self, "post_tasks", false),
+        );
         let mut roles = Vec::new();
-        if let Some(items) = get(map, "roles").and_then(|node| node.as_seq("`roles`", &mut self.diags)) {
-            for item in items.to_vec() {
-                if let Some(role) = self.role_use(&item) {
+        if let Some(items) =
+            get(map, "roles").and_then(|node| node.as_seq("`roles`", &mut self.diags))
+        {
+            for item in items {
+                if let Some(role) = self.role_use(item) {
                     self.with_dependencies(role, &mut roles, 0, &item.span);
                 }
             }
@@ -82,7 +122,8 @@ impl Parser<'_> {
         let name = get(map, "name").and_then(|node| node.as_text("`name`", &mut self.diags));
         Some(Play {
             name: name.unwrap_or_else(|| hosts.clone()),
-            gather_facts: get(map, "gather_facts").and_then(|node| node.as_bool("`gather_facts`", &mut self.diags)),
+            gather_facts: get(map, "gather_facts")
+                .and_then(|node| node.as_bool("`gather_facts`", &mut self.diags)),
             any_errors_fatal: get(map, "any_errors_fatal")
                 .and_then(|node| node.as_bool("`any_errors_fatal`", &mut self.diags))
                 .unwrap_or(false),
@@ -99,13 +140,24 @@ impl Parser<'_> {
     }
 
     /// A role's dependencies come before it, each role with the same parameters once a play.
-    fn with_dependencies(&mut self, role: RoleUse, out: &mut Vec<RoleUse>, depth: usize, span: &Span) {
+    fn with_dependencies(
+        &mut self,
+        role: RoleUse,
+        out: &mut Vec<RoleUse>,
+        depth: usize,
+        span: &Span,
+    ) {
         if depth > 20 {
-            self.fault(span.error(format!("the dependencies of the role `{}` lead back to itself", role.role.name)));
+            self.fault(span.error(format!(
+                "the dependencies of the role `{}` lead back to itself",
+                role.role.name
+            )));
             return;
         }
         for dependency in self.dependencies(&role.role) {
-            if !out.iter().any(|other| other.role.name == dependency.role.name && other.params == dependency.params) {
+            if !out.iter().any(|other| {
+                other.role.name == dependency.role.name && other.params == dependency.params
+            }) {
                 self.with_dependencies(dependency, out, depth + 1, span);
             }
         }
@@ -117,7 +169,12 @@ impl Parser<'_> {
         if let Some(name) = item.str() {
             let role = self.role(name, &item.span)?;
             let place = place(&item.span);
-            return Some(RoleUse { role, params: serde_json::Map::new(), inherited: Inherited::default(), place });
+            return Some(RoleUse {
+                role,
+                params: serde_json::Map::new(),
+                inherited: Inherited::default(),
+                place,
+            });
         }
         let map = item.as_map("a role", &mut self.diags)?;
         let Some(name) = get(map, "role").or_else(|| get(map, "name")) else {
@@ -128,10 +185,18 @@ impl Parser<'_> {
         let role = self.role(text, &name.span)?;
         let mut inherited = self.inherited(map);
         let mut params = std::mem::take(&mut inherited.vars);
-        for (key, node) in map.iter().filter(|(key, _)| key.text != "role" && !SHARED.contains(&key.text.as_str())) {
+        for (key, node) in map
+            .iter()
+            .filter(|(key, _)| key.text != "role" && !SHARED.contains(&key.text.as_str()))
+        {
             let data = self.data(node);
             params.insert(key.text.clone(), data);
         }
-        Some(RoleUse { role, params, inherited, place: place(&item.span) })
+        Some(RoleUse {
+            role,
+            params,
+            inherited,
+            place: place(&item.span),
+        })
     }
 }

@@ -18,10 +18,20 @@ impl Parser<'_> {
         }
         self.roles.insert(name.to_owned(), None);
         let short = name.rsplit('.').next().unwrap_or(name);
-        let Some(path) = self.search.iter().map(|folder| folder.join(short)).find(|path| is_role(path)) else {
+        let Some(path) = self
+            .search
+            .iter()
+            .map(|folder| folder.join(short))
+            .find(|path| is_role(path))
+        else {
             let names = self.role_names();
             let fault = span.error(format!("there is no role `{name}`"));
-            let folders = self.search.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let folders = self
+                .search
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
             let fault = fault.expected(format!("a folder of this name in one of: {folders}"));
             self.fault(fault.suggest(name, names.iter().map(String::as_str)));
             return None;
@@ -36,16 +46,30 @@ impl Parser<'_> {
 
     /// The roles that `meta/main.yml` of a role names, to be run before it.
     pub(super) fn dependencies(&mut self, role: &Role) -> Vec<RoleUse> {
-        let Some(path) = Self::yaml_file(&role.path.join("meta/main")) else { return Vec::new() };
-        let Some(root) = self.read(&path, None) else { return Vec::new() };
-        let Some(list) = root.map().and_then(|map| get(map, "dependencies")) else { return Vec::new() };
-        let Some(items) = list.as_seq("`dependencies`", &mut self.diags) else { return Vec::new() };
-        items.to_vec().iter().filter_map(|item| self.role_use(item)).collect()
+        let Some(path) = Self::yaml_file(&role.path.join("meta/main")) else {
+            return Vec::new();
+        };
+        let Some(root) = self.read(&path, None) else {
+            return Vec::new();
+        };
+        let Some(list) = root.map().and_then(|map| get(map, "dependencies")) else {
+            return Vec::new();
+        };
+        let Some(items) = list.as_seq("`dependencies`", &mut self.diags) else {
+            return Vec::new();
+        };
+        items
+            .iter()
+            .filter_map(|item| self.role_use(item))
+            .collect()
     }
 
     fn read_role(&mut self, name: &str, path: PathBuf, span: &Span) -> Role {
         let context = Context {
-            role: Some(RoleContext { name: name.to_owned(), path: path.clone() }),
+            role: Some(RoleContext {
+                name: name.to_owned(),
+                path: path.clone(),
+            }),
             folder: path.join("tasks"),
             handlers: false,
         };
@@ -59,7 +83,11 @@ impl Parser<'_> {
             path,
         };
         if let Some(file) = Self::yaml_file(&role.path.join("handlers/main")) {
-            let context = Context { folder: role.path.join("handlers"), handlers: true, ..context.clone() };
+            let context = Context {
+                folder: role.path.join("handlers"),
+                handlers: true,
+                ..context.clone()
+            };
             let items = self.task_file(&file, &context, span);
             role.handlers = self.handlers(&items);
         }
@@ -70,12 +98,19 @@ impl Parser<'_> {
     }
 
     /// `defaults/main.yml`, or all files of the folder `defaults/main/`.
-    fn role_vars(&mut self, role: &std::path::Path, folder: &str) -> serde_json::Map<String, serde_json::Value> {
+    fn role_vars(
+        &mut self,
+        role: &std::path::Path,
+        folder: &str,
+    ) -> serde_json::Map<String, serde_json::Value> {
         let main = role.join(folder).join("main");
         let mut files: Vec<PathBuf> = Self::yaml_file(&main).into_iter().collect();
         if let Ok(entries) = std::fs::read_dir(&main) {
             let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-            inside.retain(|path| path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml"));
+            inside.retain(|path| {
+                path.extension()
+                    .is_some_and(|ending| ending == "yml" || ending == "yaml")
+            });
             inside.sort();
             files.extend(inside);
         }
@@ -90,30 +125,50 @@ impl Parser<'_> {
 
     fn role_graph(&mut self, role: &std::path::Path) -> RoleGraph {
         let mut out = RoleGraph::default();
-        let Some(path) = Self::yaml_file(&role.join("meta/graph")) else { return out };
-        let Some(root) = self.read(&path, None) else { return out };
+        let Some(path) = Self::yaml_file(&role.join("meta/graph")) else {
+            return out;
+        };
+        let Some(root) = self.read(&path, None) else {
+            return out;
+        };
         if root.is_null() {
             return out;
         }
-        let Some(map) = root.as_map("a role's graph", &mut self.diags) else { return out };
+        let Some(map) = root.as_map("a role's graph", &mut self.diags) else {
+            return out;
+        };
         map.check_keys("a role's graph", &["needs", "provides"], &mut self.diags);
         if let Some(node) = get(map, "provides") {
-            out.provides = texts(node, "`provides`", &mut self.diags).into_iter().map(|(name, _)| name).collect();
+            out.provides = texts(node, "`provides`", &mut self.diags)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect();
         }
-        if let Some(items) = get(map, "needs").and_then(|node| node.as_seq("`needs`", &mut self.diags)) {
-            out.needs = items.iter().filter_map(|item| self.role_need(item)).collect();
+        if let Some(items) =
+            get(map, "needs").and_then(|node| node.as_seq("`needs`", &mut self.diags))
+        {
+            out.needs = items
+                .iter()
+                .filter_map(|item| self.role_need(item))
+                .collect();
         }
         out
     }
 
     fn role_need(&mut self, item: &Node) -> Option<RoleNeed> {
         if let Some(name) = item.str() {
-            return Some(RoleNeed { capability: name.to_owned(), policy: Need::All, place: place(&item.span) });
+            return Some(RoleNeed {
+                capability: name.to_owned(),
+                policy: Need::All,
+                place: place(&item.span),
+            });
         }
         let map = item.as_map("a need", &mut self.diags)?;
         map.check_keys("a need", &["capability", "policy"], &mut self.diags);
         let capability = map.required("capability", "a need", &item.span, &mut self.diags)?;
-        let capability = capability.as_str("`capability`", &mut self.diags)?.to_owned();
+        let capability = capability
+            .as_str("`capability`", &mut self.diags)?
+            .to_owned();
         let policy = match get(map, "policy") {
             None => Need::All,
             Some(node) => match node.as_text("`policy`", &mut self.diags)?.as_str() {
@@ -129,16 +184,39 @@ impl Parser<'_> {
                 },
             },
         };
-        Some(RoleNeed { capability, policy, place: place(&item.span) })
+        Some(RoleNeed {
+            capability,
+            policy,
+            place: place(&item.span),
+        })
     }
 
     fn role_names(&self) -> Vec<String> {
-        let entries = self.search.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-        let names = entries.filter(|entry| is_role(&entry.path())).map(|entry| entry.file_name());
-        names.map(|name| name.to_string_lossy().into_owned()).collect()
+        let entries = self
+            .search
+            .iter()
+            .filter_map(|folder| std::fs::read_dir(folder).ok())
+            .flatten()
+            .flatten();
+        let names = entries
+            .filter(|entry| is_role(&entry.path()))
+            .map(|entry| entry.file_name());
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
     }
 }
 
 fn is_role(path: &std::path::Path) -> bool {
-    ["tasks", "handlers", "defaults", "vars", "meta", "templates", "files"].iter().any(|name| path.join(name).is_dir())
+    [
+        "tasks",
+        "handlers",
+        "defaults",
+        "vars",
+        "meta",
+        "templates",
+        "files",
+    ]
+    .iter()
+    .any(|name| path.join(name).is_dir())
 }

@@ -5,28 +5,49 @@ use std::sync::Arc;
 use serde_json::{Map as JsonMap, Value as Json};
 use yaml_source::{Fault, Key, Map, Node, Span};
 
-use super::keywords::{BLOCK, SHARED, TASK, UNSUPPORTED, is_literal};
+use super::keywords::{BLOCK, SHARED, TASK, UNSUPPORTED};
 use super::{
-    Action, Block, Condition, Context, Inherited, Item, Loop, LoopSource, ModuleSpec, Parser, Task, get, place,
-    short_name, texts,
+    Action, Block, Context, Inherited, Item, Loop, LoopSource, ModuleSpec, Parser, Task, get,
+    place, short_name, texts,
 };
 
 /// Modules that run here and not on the node.
 const CONTROLLER: &[&str] = &[
-    "assert", "debug", "fail", "import_role", "import_tasks", "include", "include_role", "include_tasks",
-    "include_vars", "meta", "pause", "set_fact", "wait_for_connection",
+    "assert",
+    "debug",
+    "fail",
+    "import_role",
+    "import_tasks",
+    "include",
+    "include_role",
+    "include_tasks",
+    "include_vars",
+    "meta",
+    "pause",
+    "set_fact",
+    "wait_for_connection",
 ];
 
 impl Parser<'_> {
     /// A file of tasks, read once.
-    pub(super) fn task_file(&mut self, path: &Path, context: &Context, span: &Span) -> Arc<Vec<Item>> {
+    pub(super) fn task_file(
+        &mut self,
+        path: &Path,
+        context: &Context,
+        span: &Span,
+    ) -> Arc<Vec<Item>> {
         if let Some(items) = self.files.get(path) {
             return items.clone();
         }
-        let Some(root) = self.read(path, Some(span)) else { return Arc::default() };
+        let Some(root) = self.read(path, Some(span)) else {
+            return Arc::default();
+        };
         self.open.push(path.to_path_buf());
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let context = Context { folder, ..context.clone() };
+        let context = Context {
+            folder,
+            ..context.clone()
+        };
         let items = Arc::new(self.task_list(&root, &context));
         self.open.pop();
         self.files.insert(path.to_path_buf(), items.clone());
@@ -37,8 +58,13 @@ impl Parser<'_> {
         if node.is_null() {
             return Vec::new();
         }
-        let Some(items) = node.as_seq("a list of tasks", &mut self.diags) else { return Vec::new() };
-        items.iter().filter_map(|item| self.item(item, context)).collect()
+        let Some(items) = node.as_seq("a list of tasks", &mut self.diags) else {
+            return Vec::new();
+        };
+        items
+            .iter()
+            .filter_map(|item| self.item(item, context))
+            .collect()
     }
 
     /// Handlers of a list, blocks taken apart; their names become known to `notify`.
@@ -87,8 +113,14 @@ impl Parser<'_> {
             place: place(&node.span),
         };
         if let Some(node) = get(map, "register") {
-            task.register = node.as_str("`register`", &mut self.diags).map(str::to_owned);
-            if task.register.as_deref().is_some_and(|name| !super::is_variable_name(name)) {
+            task.register = node
+                .as_str("`register`", &mut self.diags)
+                .map(str::to_owned);
+            if task
+                .register
+                .as_deref()
+                .is_some_and(|name| !super::is_variable_name(name))
+            {
                 self.fault(node.error("`register` is not the name of a variable"));
             }
         }
@@ -108,7 +140,10 @@ impl Parser<'_> {
             }
         }
         if let Some((key, node)) = map.get_entry("listen") {
-            task.listen = texts(node, "`listen`", &mut self.diags).into_iter().map(|(name, _)| name).collect();
+            task.listen = texts(node, "`listen`", &mut self.diags)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect();
             if !context.handlers {
                 self.fault(key.error("only handlers can `listen`"));
             }
@@ -120,12 +155,15 @@ impl Parser<'_> {
     fn action_key<'a>(&mut self, node: &Node, map: &'a Map) -> Option<(&'a Key, &'a Node)> {
         let is_keyword = |key: &Key| {
             let key = key.text.as_str();
-            SHARED.contains(&key) || (TASK.contains(&key) && key != "action") || key.starts_with("with_")
+            SHARED.contains(&key)
+                || (TASK.contains(&key) && key != "action")
+                || key.starts_with("with_")
         };
         let mut found: Vec<(&Key, &Node)> = Vec::new();
         for (key, value) in map.iter().filter(|(key, _)| !is_keyword(key)) {
             let name = short_name(&key.text);
-            if name == "action" || CONTROLLER.contains(&name) || self.catalogue.get(name).is_some() {
+            if name == "action" || CONTROLLER.contains(&name) || self.catalogue.get(name).is_some()
+            {
                 found.push((key, value));
             } else {
                 self.unknown_module(key);
@@ -135,11 +173,17 @@ impl Parser<'_> {
         match found.as_slice() {
             [one] => Some(*one),
             [] => {
-                self.fault(node.error("a task lacks its module").expected("one key that names a module"));
+                self.fault(
+                    node.error("a task lacks its module")
+                        .expected("one key that names a module"),
+                );
                 None
             }
             [(first, _), (second, _), ..] => {
-                let message = format!("a task has two modules, `{}` and `{}`", first.text, second.text);
+                let message = format!(
+                    "a task has two modules, `{}` and `{}`",
+                    first.text, second.text
+                );
                 self.fault(second.error(message).expected("one module a task"));
                 None
             }
@@ -150,8 +194,12 @@ impl Parser<'_> {
         if UNSUPPORTED.contains(&key.text.as_str()) {
             return self.unknown_key(key, "a task", &[]);
         }
-        let known: Vec<String> =
-            self.catalogue.names().chain(CONTROLLER.iter().chain(SHARED).chain(TASK).copied()).map(str::to_owned).collect();
+        let known: Vec<String> = self
+            .catalogue
+            .names()
+            .chain(CONTROLLER.iter().chain(SHARED).chain(TASK).copied())
+            .map(str::to_owned)
+            .collect();
         let fault = key.error(format!("there is no module or keyword `{}`", key.text));
         self.fault(fault.suggest(short_name(&key.text), known.iter().map(String::as_str)));
     }
@@ -162,8 +210,11 @@ impl Parser<'_> {
             self.unknown_key(key, "a block", &known);
         }
         let inherited = self.inherited(map);
-        let mut list =
-            |name: &str| map.get(name).map(|node| self.task_list(node, context)).unwrap_or_default();
+        let mut list = |name: &str| {
+            map.get(name)
+                .map(|node| self.task_list(node, context))
+                .unwrap_or_default()
+        };
         let (body, rescue, always) = (list("block"), list("rescue"), list("always"));
         let name = get(map, "name").and_then(|node| node.as_text("`name`", &mut self.diags));
         Some(Item::Block(Arc::new(Block {
@@ -186,11 +237,21 @@ impl Parser<'_> {
         context: &Context,
     ) -> Option<Item> {
         let file = self.file_name(key, value)?;
-        if map.keys().any(|key| key.text == "loop" || key.text.starts_with("with_")) {
-            self.fault(key.error("`import_tasks` cannot be looped").expected("`include_tasks`"));
+        if map
+            .keys()
+            .any(|key| key.text == "loop" || key.text.starts_with("with_"))
+        {
+            self.fault(
+                key.error("`import_tasks` cannot be looped")
+                    .expected("`include_tasks`"),
+            );
         }
         if crate::template::has_template(&file) {
-            self.fault(value.error("the file of `import_tasks` must be known beforehand").expected("`include_tasks`"));
+            self.fault(
+                value
+                    .error("the file of `import_tasks` must be known beforehand")
+                    .expected("`include_tasks`"),
+            );
             return None;
         }
         let path = self.task_path(&file, context, &value.span)?;
@@ -220,18 +281,35 @@ impl Parser<'_> {
         role: Option<Arc<super::Role>>,
     ) -> Item {
         let (rescue, always) = (Vec::new(), Vec::new());
-        Item::Block(Arc::new(Block { name: None, inherited, body, rescue, always, role, place: place(&key.span) }))
+        Item::Block(Arc::new(Block {
+            name: None,
+            inherited,
+            body,
+            rescue,
+            always,
+            role,
+            place: place(&key.span),
+        }))
     }
 
     fn action(&mut self, key: &Key, value: &Node, map: &Map, context: &Context) -> Option<Action> {
         let name = short_name(&key.text);
         if name == "action" {
-            self.fault(key.error("`action` is not supported").expected("the module's name as the key"));
+            self.fault(
+                key.error("`action` is not supported")
+                    .expected("the module's name as the key"),
+            );
             return None;
         }
         let mut more = get(map, "args");
         let spec = |args: &[&str], free_form| ModuleSpec {
-            args: args.iter().map(|name| super::ArgSpec { name: (*name).to_owned(), ..Default::default() }).collect(),
+            args: args
+                .iter()
+                .map(|name| super::ArgSpec {
+                    name: (*name).to_owned(),
+                    ..Default::default()
+                })
+                .collect(),
             free_form,
             idempotent: true,
         };
@@ -240,7 +318,9 @@ impl Parser<'_> {
             match parser.arguments(key, value, more.take(), &spec) {
                 super::Args::Map(args) => Some(args),
                 super::Args::Template(_) => {
-                    parser.fault(value.error(format!("the arguments of `{name}` must be written out")));
+                    parser.fault(
+                        value.error(format!("the arguments of `{name}` must be written out")),
+                    );
                     None
                 }
             }
@@ -256,12 +336,25 @@ impl Parser<'_> {
             }
             "debug" => {
                 let mut args = plain(self, &["msg", "var", "verbosity"], None)?;
-                let var = args.remove("var").and_then(|var| var.as_str().map(str::to_owned));
-                let verbosity = args.remove("verbosity").and_then(|level| level.as_i64()).unwrap_or(0);
-                Action::Debug { msg: args.remove("msg"), var, verbosity }
+                let var = args
+                    .remove("var")
+                    .and_then(|var| var.as_str().map(str::to_owned));
+                let verbosity = args
+                    .remove("verbosity")
+                    .and_then(|level| level.as_i64())
+                    .unwrap_or(0);
+                Action::Debug {
+                    msg: args.remove("msg"),
+                    var,
+                    verbosity,
+                }
             }
             "assert" => {
-                let mut args = plain(self, &["that", "fail_msg", "msg", "success_msg", "quiet"], None)?;
+                let mut args = plain(
+                    self,
+                    &["that", "fail_msg", "msg", "success_msg", "quiet"],
+                    None,
+                )?;
                 let that = match value.map().and_then(|map| get(map, "that")) {
                     Some(node) => self.conditions(node, "that"),
                     None => {
@@ -270,17 +363,32 @@ impl Parser<'_> {
                     }
                 };
                 let fail_msg = args.remove("fail_msg").or_else(|| args.remove("msg"));
-                let quiet = args.remove("quiet").and_then(|quiet| quiet.as_bool()).unwrap_or(false);
-                Action::Assert { that, fail_msg, success_msg: args.remove("success_msg"), quiet }
+                let quiet = args
+                    .remove("quiet")
+                    .and_then(|quiet| quiet.as_bool())
+                    .unwrap_or(false);
+                Action::Assert {
+                    that,
+                    fail_msg,
+                    success_msg: args.remove("success_msg"),
+                    quiet,
+                }
             }
-            "fail" => Action::Fail { msg: plain(self, &["msg"], None)?.remove("msg") },
+            "fail" => Action::Fail {
+                msg: plain(self, &["msg"], None)?.remove("msg"),
+            },
             "pause" => {
                 let mut args = plain(self, &["seconds", "minutes"], None)?;
                 let seconds = match (args.remove("seconds"), args.remove("minutes")) {
                     (Some(seconds), _) => seconds,
-                    (None, Some(Json::Number(minutes))) => Json::from(minutes.as_f64().unwrap_or(0.0) * 60.0),
+                    (None, Some(Json::Number(minutes))) => {
+                        Json::from(minutes.as_f64().unwrap_or(0.0) * 60.0)
+                    }
                     _ => {
-                        self.fault(key.error("`pause` cannot wait for a key").expected("`seconds` or `minutes`"));
+                        self.fault(
+                            key.error("`pause` cannot wait for a key")
+                                .expected("`seconds` or `minutes`"),
+                        );
                         return None;
                     }
                 };
@@ -307,27 +415,52 @@ impl Parser<'_> {
                 {
                     self.role_file(&role, &tasks_from, &span)?;
                 }
-                Action::IncludeRole { role, tasks_from, vars: JsonMap::new() }
+                Action::IncludeRole {
+                    role,
+                    tasks_from,
+                    vars: JsonMap::new(),
+                }
             }
             "include_vars" => {
                 let mut args = plain(self, &["file", "name"], Some("file"))?;
-                let mut text = |name: &str| args.remove(name).and_then(|value| value.as_str().map(str::to_owned));
-                Action::IncludeVars { file: text("file"), name: text("name") }
+                let mut text = |name: &str| {
+                    args.remove(name)
+                        .and_then(|value| value.as_str().map(str::to_owned))
+                };
+                Action::IncludeVars {
+                    file: text("file"),
+                    name: text("name"),
+                }
             }
             "wait_for_connection" => {
-                let mut args = plain(self, &["timeout", "delay", "sleep", "connect_timeout"], None)?;
-                Action::WaitForConnection { timeout: args.remove("timeout") }
+                let mut args = plain(
+                    self,
+                    &["timeout", "delay", "sleep", "connect_timeout"],
+                    None,
+                )?;
+                Action::WaitForConnection {
+                    timeout: args.remove("timeout"),
+                }
             }
             name => {
                 let spec = self.catalogue.get(name)?;
-                Action::Module { name: name.to_owned(), args: self.arguments(key, value, more, spec) }
+                Action::Module {
+                    name: name.to_owned(),
+                    args: self.arguments(key, value, more, spec),
+                }
             }
         })
     }
 
     fn meta(&mut self, value: &Node) -> Option<Action> {
         const KNOWN: &[&str] = &[
-            "flush_handlers", "noop", "end_host", "end_play", "clear_facts", "reset_connection", "refresh_inventory",
+            "flush_handlers",
+            "noop",
+            "end_host",
+            "end_play",
+            "clear_facts",
+            "reset_connection",
+            "refresh_inventory",
             "clear_host_errors",
         ];
         let word = value.as_str("`meta`", &mut self.diags)?;
@@ -337,7 +470,9 @@ impl Parser<'_> {
             "end_host" | "end_play" => Action::EndHost,
             "clear_facts" => Action::ClearFacts,
             _ => {
-                let fault = value.error(format!("`meta` cannot `{word}`")).suggest(word, KNOWN.iter().copied());
+                let fault = value
+                    .error(format!("`meta` cannot `{word}`"))
+                    .suggest(word, KNOWN.iter().copied());
                 self.fault(fault);
                 return None;
             }
@@ -348,13 +483,28 @@ impl Parser<'_> {
     fn file_name(&mut self, key: &Key, value: &Node) -> Option<String> {
         match value.map().and_then(|map| get(map, "file")) {
             Some(node) => node.as_str("`file`", &mut self.diags).map(str::to_owned),
-            None => value.as_str(&format!("`{}`", key.text), &mut self.diags).map(|text| text.trim().to_owned()),
+            None => value
+                .as_str(&format!("`{}`", key.text), &mut self.diags)
+                .map(|text| text.trim().to_owned()),
         }
     }
 
-    fn role_reference(&mut self, key: &Key, value: &Node) -> Option<(String, Span, Option<String>)> {
+    fn role_reference(
+        &mut self,
+        key: &Key,
+        value: &Node,
+    ) -> Option<(String, Span, Option<String>)> {
         let map = value.as_map(&format!("`{}`", key.text), &mut self.diags)?;
-        let known = ["name", "role", "tasks_from", "public", "apply", "handlers_from", "vars_from", "allow_duplicates"];
+        let known = [
+            "name",
+            "role",
+            "tasks_from",
+            "public",
+            "apply",
+            "handlers_from",
+            "vars_from",
+            "allow_duplicates",
+        ];
         map.check_keys(&format!("`{}`", key.text), &known, &mut self.diags);
         let Some(name) = get(map, "name").or_else(|| get(map, "role")) else {
             self.fault(key.error(format!("`{}` lacks `name`", key.text)));
@@ -374,11 +524,17 @@ impl Parser<'_> {
 
     fn role_file(&mut self, role: &super::Role, file: &str, span: &Span) -> Option<Arc<Vec<Item>>> {
         let Some(path) = Self::yaml_file(&role.path.join("tasks").join(file)) else {
-            self.fault(span.error(format!("the role `{}` has no task file `{file}`", role.name)));
+            self.fault(span.error(format!(
+                "the role `{}` has no task file `{file}`",
+                role.name
+            )));
             return None;
         };
         let context = Context {
-            role: Some(super::RoleContext { name: role.name.clone(), path: role.path.clone() }),
+            role: Some(super::RoleContext {
+                name: role.name.clone(),
+                path: role.path.clone(),
+            }),
             folder: role.path.join("tasks"),
             handlers: false,
         };
@@ -390,9 +546,15 @@ impl Parser<'_> {
         let mut folders = vec![context.folder.clone()];
         folders.extend(context.role.iter().map(|role| role.path.join("tasks")));
         folders.push(self.folder.clone());
-        let found = folders.iter().find_map(|folder| Self::yaml_file(&folder.join(file)));
+        let found = folders
+            .iter()
+            .find_map(|folder| Self::yaml_file(&folder.join(file)));
         if found.is_none() {
-            let role = context.role.as_ref().map(|role| format!(" of the role `{}`", role.name)).unwrap_or_default();
+            let role = context
+                .role
+                .as_ref()
+                .map(|role| format!(" of the role `{}`", role.name))
+                .unwrap_or_default();
             self.fault(span.error(format!("there is no task file `{file}`{role}")));
         }
         found
@@ -400,16 +562,23 @@ impl Parser<'_> {
 
     /// For an include whose file name is known only at run time: every file that it can name is checked beforehand.
     fn read_all_task_files(&mut self, context: &Context, span: &Span) {
-        let folder = context.role.as_ref().map_or(context.folder.clone(), |role| role.path.join("tasks"));
+        let folder = context
+            .role
+            .as_ref()
+            .map_or(context.folder.clone(), |role| role.path.join("tasks"));
         let mut folders = vec![folder];
         while let Some(folder) = folders.pop() {
-            let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+            let Ok(entries) = std::fs::read_dir(&folder) else {
+                continue;
+            };
             let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
             paths.sort();
             for path in paths {
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml")
+                } else if path
+                    .extension()
+                    .is_some_and(|ending| ending == "yml" || ending == "yaml")
                     && !self.open.contains(&path)
                     && context.role.is_some()
                 {
@@ -433,7 +602,14 @@ impl Parser<'_> {
                 "with_indexed_items" => LoopSource::Indexed,
                 "with_first_found" => LoopSource::FirstFound,
                 other if other.starts_with("with_") => {
-                    let known = ["with_items", "with_dict", "with_list", "with_sequence", "with_nested", "with_together"];
+                    let known = [
+                        "with_items",
+                        "with_dict",
+                        "with_list",
+                        "with_sequence",
+                        "with_nested",
+                        "with_together",
+                    ];
                     let fault = key.error(format!("the loop `{other}` is not supported"));
                     self.fault(fault.suggest(other, known));
                     continue;
@@ -445,13 +621,22 @@ impl Parser<'_> {
             }
             found = Some(source(self.data(node)));
         }
-        let mut out =
-            Loop { source: found?, variable: "item".to_owned(), index_variable: None, label: None, pause_seconds: None };
-        if let Some(control) = get(map, "loop_control").and_then(|node| node.as_map("`loop_control`", &mut self.diags)) {
+        let mut out = Loop {
+            source: found?,
+            variable: "item".to_owned(),
+            index_variable: None,
+            label: None,
+            pause_seconds: None,
+        };
+        if let Some(control) =
+            get(map, "loop_control").and_then(|node| node.as_map("`loop_control`", &mut self.diags))
+        {
             let known = ["loop_var", "index_var", "label", "pause", "extended"];
             control.check_keys("`loop_control`", &known, &mut self.diags);
             let mut name = |key: &str| {
-                get(control, key).and_then(|node| node.as_str(key, &mut self.diags)).map(str::to_owned)
+                get(control, key)
+                    .and_then(|node| node.as_str(key, &mut self.diags))
+                    .map(str::to_owned)
             };
             if let Some(variable) = name("loop_var") {
                 out.variable = variable;
@@ -462,16 +647,4 @@ impl Parser<'_> {
         }
         Some(out)
     }
-}
-
-impl Condition {
-    /// Known to be false without looking at any variable.
-    pub fn is_never(&self) -> bool {
-        *self == Condition::Literal(false)
-    }
-}
-
-/// True when nothing in these arguments has to be rendered.
-pub fn is_constant(args: &JsonMap<String, Json>) -> bool {
-    args.values().all(is_literal)
 }

@@ -7,9 +7,15 @@ use minijinja::{Environment, Error, Value};
 use super::text::bad;
 
 pub(super) fn register(env: &mut Environment<'static>) {
-    env.add_filter("ipaddr", |value: Value, query: Option<Value>| each(&value, query, |_| true));
-    env.add_filter("ipv4", |value: Value, query: Option<Value>| each(&value, query, IpNetwork::is_ipv4));
-    env.add_filter("ipv6", |value: Value, query: Option<Value>| each(&value, query, IpNetwork::is_ipv6));
+    env.add_filter("ipaddr", |value: Value, query: Option<Value>| {
+        each(&value, query, |_| true)
+    });
+    env.add_filter("ipv4", |value: Value, query: Option<Value>| {
+        each(&value, query, IpNetwork::is_ipv4)
+    });
+    env.add_filter("ipv6", |value: Value, query: Option<Value>| {
+        each(&value, query, IpNetwork::is_ipv6)
+    });
     env.add_filter("ipwrap", |value: Value| {
         let text = value.to_string();
         match text.parse() {
@@ -33,7 +39,9 @@ fn each(value: &Value, query: Option<Value>, keep: fn(&IpNetwork) -> bool) -> Re
 }
 
 fn one(text: &str, query: &str, keep: fn(&IpNetwork) -> bool) -> Result<Option<Value>, Error> {
-    let Ok(net) = text.trim().parse::<IpNetwork>() else { return Ok(None) };
+    let Ok(net) = text.trim().parse::<IpNetwork>() else {
+        return Ok(None);
+    };
     if !keep(&net) {
         return Ok(None);
     }
@@ -41,20 +49,26 @@ fn one(text: &str, query: &str, keep: fn(&IpNetwork) -> bool) -> Result<Option<V
     let is_network = net.ip() == net.network() && net.prefix() < bits;
     Ok(match query {
         "" => Some(Value::from(text.trim())),
-        "address" | "ip" => (!is_network || net.prefix() == bits).then(|| Value::from(net.ip().to_string())),
+        "address" | "ip" => {
+            (!is_network || net.prefix() == bits).then(|| Value::from(net.ip().to_string()))
+        }
         "host" => Some(Value::from(format!("{}/{}", net.ip(), net.prefix()))),
         "network" => Some(Value::from(net.network().to_string())),
         "netmask" => Some(Value::from(net.mask().to_string())),
         "broadcast" => Some(Value::from(net.broadcast().to_string())),
         "prefix" => Some(Value::from(net.prefix())),
-        "subnet" | "cidr" | "network/prefix" => Some(Value::from(format!("{}/{}", net.network(), net.prefix()))),
+        "subnet" | "cidr" | "network/prefix" => {
+            Some(Value::from(format!("{}/{}", net.network(), net.prefix())))
+        }
         "net" => is_network.then(|| Value::from(format!("{}/{}", net.network(), net.prefix()))),
         "size" => Some(Value::from(size(&net))),
         "version" => Some(Value::from(if net.is_ipv4() { 4 } else { 6 })),
         "private" => is_private(net.ip()).then(|| Value::from(text.trim())),
         "public" => (!is_private(net.ip())).then(|| Value::from(text.trim())),
         query => match (query.parse::<i128>(), query.parse::<IpNetwork>()) {
-            (Ok(number), _) => nth(&net, number)?.map(|ip| Value::from(format!("{ip}/{}", net.prefix()))),
+            (Ok(number), _) => {
+                nth(&net, number)?.map(|ip| Value::from(format!("{ip}/{}", net.prefix())))
+            }
             (_, Ok(outer)) => outer.contains(net.ip()).then(|| Value::from(text.trim())),
             _ => return Err(bad(format!("ipaddr: `{query}` is not a supported query"))),
         },
@@ -63,19 +77,31 @@ fn one(text: &str, query: &str, keep: fn(&IpNetwork) -> bool) -> Result<Option<V
 
 fn size(net: &IpNetwork) -> i128 {
     let host_bits = if net.is_ipv4() { 32 } else { 128 } - u32::from(net.prefix());
-    if host_bits >= 127 { i128::MAX } else { 1 << host_bits }
+    if host_bits >= 127 {
+        i128::MAX
+    } else {
+        1 << host_bits
+    }
 }
 
 /// The address at this place in the network; negative ones count from its end.
 fn nth(net: &IpNetwork, number: i128) -> Result<Option<IpAddr>, Error> {
     let size = size(net);
-    let at = if number < 0 { size.saturating_add(number) } else { number };
+    let at = if number < 0 {
+        size.saturating_add(number)
+    } else {
+        number
+    };
     if at < 0 || at >= size {
         return Err(bad(format!("{net} has no address number {number}")));
     }
     Ok(match net.network() {
-        IpAddr::V4(base) => u32::try_from(at).ok().map(|at| IpAddr::V4((u32::from(base).wrapping_add(at)).into())),
-        IpAddr::V6(base) => Some(IpAddr::V6(u128::from(base).wrapping_add(at.unsigned_abs()).into())),
+        IpAddr::V4(base) => u32::try_from(at)
+            .ok()
+            .map(|at| IpAddr::V4((u32::from(base).wrapping_add(at)).into())),
+        IpAddr::V6(base) => Some(IpAddr::V6(
+            u128::from(base).wrapping_add(at.unsigned_abs()).into(),
+        )),
     })
 }
 

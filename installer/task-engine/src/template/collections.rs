@@ -9,8 +9,12 @@ pub(super) fn register(env: &mut Environment<'static>) {
     env.add_filter("combine", combine);
     env.add_filter("dict2items", dict2items);
     env.add_filter("items2dict", items2dict);
-    env.add_filter("difference", |one: Value, other: Value| set(&one, |value| !has(&other, value)));
-    env.add_filter("intersect", |one: Value, other: Value| set(&one, |value| has(&other, value)));
+    env.add_filter("difference", |one: Value, other: Value| {
+        set(&one, |value| !has(&other, value))
+    });
+    env.add_filter("intersect", |one: Value, other: Value| {
+        set(&one, |value| has(&other, value))
+    });
     env.add_filter("union", |one: Value, other: Value| {
         let both: Vec<Value> = one.try_iter()?.chain(other.try_iter()?).collect();
         set(&Value::from(both), |_| true)
@@ -32,7 +36,9 @@ fn list(value: &Value) -> Result<Vec<Value>, Error> {
 }
 
 fn has(values: &Value, wanted: &Value) -> bool {
-    values.try_iter().is_ok_and(|mut values| values.any(|value| value == *wanted))
+    values
+        .try_iter()
+        .is_ok_and(|mut values| values.any(|value| value == *wanted))
 }
 
 /// Items that `keep` holds for, each once, in the order of the first list.
@@ -49,15 +55,24 @@ fn set(values: &Value, keep: impl Fn(&Value) -> bool) -> Result<Value, Error> {
 /// `a | combine(b, c, recursive=true, list_merge='append')`.
 fn combine(first: Value, others: Rest<Value>, options: Kwargs) -> Result<Value, Error> {
     let recursive = options.get::<Option<bool>>("recursive")?.unwrap_or(false);
-    let lists = options.get::<Option<String>>("list_merge")?.unwrap_or_else(|| "replace".to_owned());
+    let lists = options
+        .get::<Option<String>>("list_merge")?
+        .unwrap_or_else(|| "replace".to_owned());
     options.assert_all_used()?;
     let mut out = Map::new();
     for value in std::iter::once(&first).chain(others.iter()) {
         // A list of mappings stands for its mappings.
-        let parts = if value.kind() == ValueKind::Seq { list(value)? } else { vec![value.clone()] };
+        let parts = if value.kind() == ValueKind::Seq {
+            list(value)?
+        } else {
+            vec![value.clone()]
+        };
         for part in parts {
             let Json::Object(map) = json(&part)? else {
-                return Err(bad(format!("combine takes mappings, not a {}", part.kind())));
+                return Err(bad(format!(
+                    "combine takes mappings, not a {}",
+                    part.kind()
+                )));
             };
             merge(&mut out, map, recursive, &lists)?;
         }
@@ -65,10 +80,17 @@ fn combine(first: Value, others: Rest<Value>, options: Kwargs) -> Result<Value, 
     Ok(Value::from(Serde(Json::Object(out))))
 }
 
-fn merge(into: &mut Map<String, Json>, from: Map<String, Json>, recursive: bool, lists: &str) -> Result<(), Error> {
+fn merge(
+    into: &mut Map<String, Json>,
+    from: Map<String, Json>,
+    recursive: bool,
+    lists: &str,
+) -> Result<(), Error> {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
-            (Some(Json::Object(old)), Json::Object(new)) if recursive => merge(old, new, recursive, lists)?,
+            (Some(Json::Object(old)), Json::Object(new)) if recursive => {
+                merge(old, new, recursive, lists)?
+            }
             (Some(Json::Array(old)), Json::Array(new)) if lists != "replace" => match lists {
                 "append" => old.extend(new),
                 "prepend" => {
@@ -95,26 +117,42 @@ fn merge(into: &mut Map<String, Json>, from: Map<String, Json>, recursive: bool,
 
 fn dict2items(map: Value, options: Kwargs) -> Result<Value, Error> {
     if map.kind() != ValueKind::Map {
-        return Err(bad(format!("dict2items takes a mapping, not a {}", map.kind())));
+        return Err(bad(format!(
+            "dict2items takes a mapping, not a {}",
+            map.kind()
+        )));
     }
-    let key_name = options.get::<Option<String>>("key_name")?.unwrap_or_else(|| "key".to_owned());
-    let value_name = options.get::<Option<String>>("value_name")?.unwrap_or_else(|| "value".to_owned());
+    let key_name = options
+        .get::<Option<String>>("key_name")?
+        .unwrap_or_else(|| "key".to_owned());
+    let value_name = options
+        .get::<Option<String>>("value_name")?
+        .unwrap_or_else(|| "value".to_owned());
     let mut out = Vec::new();
     for key in map.try_iter()? {
         let value = map.get_item(&key)?;
-        out.push(Value::from_pairs([(key_name.clone(), key), (value_name.clone(), value)]));
+        out.push(Value::from_pairs([
+            (key_name.clone(), key),
+            (value_name.clone(), value),
+        ]));
     }
     Ok(Value::from(out))
 }
 
 fn items2dict(items: Value, options: Kwargs) -> Result<Value, Error> {
-    let key_name = options.get::<Option<String>>("key_name")?.unwrap_or_else(|| "key".to_owned());
-    let value_name = options.get::<Option<String>>("value_name")?.unwrap_or_else(|| "value".to_owned());
+    let key_name = options
+        .get::<Option<String>>("key_name")?
+        .unwrap_or_else(|| "key".to_owned());
+    let value_name = options
+        .get::<Option<String>>("value_name")?
+        .unwrap_or_else(|| "value".to_owned());
     let mut out = Vec::new();
     for item in items.try_iter()? {
         let (key, value) = (item.get_attr(&key_name)?, item.get_attr(&value_name)?);
         if key.is_undefined() || value.is_undefined() {
-            return Err(bad(format!("items2dict: an item has no `{key_name}` or no `{value_name}`")));
+            return Err(bad(format!(
+                "items2dict: an item has no `{key_name}` or no `{value_name}`"
+            )));
         }
         out.push((key, value));
     }
@@ -122,10 +160,17 @@ fn items2dict(items: Value, options: Kwargs) -> Result<Value, Error> {
 }
 
 fn flatten(values: Value, options: Kwargs) -> Result<Value, Error> {
-    fn walk(values: &Value, levels: usize, skip_nulls: bool, out: &mut Vec<Value>) -> Result<(), Error> {
+    fn walk(
+        values: &Value,
+        levels: usize,
+        skip_nulls: bool,
+        out: &mut Vec<Value>,
+    ) -> Result<(), Error> {
         for value in values.try_iter()? {
             match value.kind() {
-                ValueKind::Seq | ValueKind::Iterable if levels > 0 => walk(&value, levels - 1, skip_nulls, out)?,
+                ValueKind::Seq | ValueKind::Iterable if levels > 0 => {
+                    walk(&value, levels - 1, skip_nulls, out)?
+                }
                 ValueKind::None if skip_nulls => {}
                 _ => out.push(value),
             }
@@ -140,14 +185,18 @@ fn flatten(values: Value, options: Kwargs) -> Result<Value, Error> {
 }
 
 fn zip_longest(first: Value, others: Rest<Value>, options: Kwargs) -> Result<Value, Error> {
-    let fill = options.get::<Option<Value>>("fillvalue")?.unwrap_or(Value::from(()));
+    let fill = options
+        .get::<Option<Value>>("fillvalue")?
+        .unwrap_or(Value::from(()));
     let mut columns = vec![list(&first)?];
     for other in others.iter() {
         columns.push(list(other)?);
     }
     let rows = columns.iter().map(Vec::len).max().unwrap_or(0);
     let row = |at: usize| {
-        let cells = columns.iter().map(|column| column.get(at).unwrap_or(&fill).clone());
+        let cells = columns
+            .iter()
+            .map(|column| column.get(at).unwrap_or(&fill).clone());
         Value::from(cells.collect::<Vec<_>>())
     };
     Ok(Value::from((0..rows).map(row).collect::<Vec<_>>()))
@@ -168,7 +217,9 @@ fn extract(key: Value, container: Value, more: Option<Value>) -> Result<Value, E
 }
 
 fn subelements(items: Value, path: String, options: Kwargs) -> Result<Value, Error> {
-    let skip_missing = options.get::<Option<bool>>("skip_missing")?.unwrap_or(false);
+    let skip_missing = options
+        .get::<Option<bool>>("skip_missing")?
+        .unwrap_or(false);
     let mut out = Vec::new();
     for item in items.try_iter()? {
         let mut inner = item.clone();
@@ -195,8 +246,14 @@ fn product(first: Value, others: Rest<Value>) -> Result<Value, Error> {
         if rows.len().saturating_mul(column.len()) > 100_000 {
             return Err(bad("product would have more than 100000 rows"));
         }
-        let extend = |row: &Vec<Value>, value: &Value| row.iter().cloned().chain([value.clone()]).collect();
-        rows = rows.iter().flat_map(|row| column.iter().map(move |value| extend(row, value))).collect();
+        let extend =
+            |row: &Vec<Value>, value: &Value| row.iter().cloned().chain([value.clone()]).collect();
+        rows = rows
+            .iter()
+            .flat_map(|row| column.iter().map(move |value| extend(row, value)))
+            .collect();
     }
-    Ok(Value::from(rows.into_iter().map(Value::from).collect::<Vec<_>>()))
+    Ok(Value::from(
+        rows.into_iter().map(Value::from).collect::<Vec<_>>(),
+    ))
 }

@@ -7,20 +7,34 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 use super::text::bad;
 
 pub(super) fn register(env: &mut Environment<'static>) {
-    env.add_function("lookup", |state: &State, name: String, terms: Rest<Value>, options: Kwargs| {
-        let found = look(state, &name, &terms, &options)?;
-        // As Ansible: one value stands for itself, several texts are joined with commas.
-        Ok::<_, Error>(match found.len() {
-            0 => Value::from(""),
-            1 => found.into_iter().next().unwrap_or_default(),
-            _ if matches!(name.as_str(), "vars" | "dict" | "items" | "list") => Value::from(found),
-            _ => Value::from(found.iter().map(Value::to_string).collect::<Vec<_>>().join(",")),
-        })
-    });
+    env.add_function(
+        "lookup",
+        |state: &State, name: String, terms: Rest<Value>, options: Kwargs| {
+            let found = look(state, &name, &terms, &options)?;
+            // As Ansible: one value stands for itself, several texts are joined with commas.
+            Ok::<_, Error>(match found.len() {
+                0 => Value::from(""),
+                1 => found.into_iter().next().unwrap_or_default(),
+                _ if matches!(name.as_str(), "vars" | "dict" | "items" | "list") => {
+                    Value::from(found)
+                }
+                _ => Value::from(
+                    found
+                        .iter()
+                        .map(Value::to_string)
+                        .collect::<Vec<_>>()
+                        .join(","),
+                ),
+            })
+        },
+    );
     for name in ["query", "q"] {
-        env.add_function(name, |state: &State, name: String, terms: Rest<Value>, options: Kwargs| {
-            look(state, &name, &terms, &options).map(Value::from)
-        });
+        env.add_function(
+            name,
+            |state: &State, name: String, terms: Rest<Value>, options: Kwargs| {
+                look(state, &name, &terms, &options).map(Value::from)
+            },
+        );
     }
 }
 
@@ -30,25 +44,34 @@ fn look(state: &State, name: &str, terms: &[Value], options: &Kwargs) -> Result<
     match name {
         "vars" => {
             for term in terms {
-                match (state.lookup(&term.to_string()), options.get::<Option<Value>>("default")?) {
+                match (
+                    state.lookup(&term.to_string()),
+                    options.get::<Option<Value>>("default")?,
+                ) {
                     (Some(value), _) => out.push(value),
                     (None, Some(default)) => out.push(default),
                     (None, None) => {
-                        return Err(Error::new(ErrorKind::UndefinedError, format!("lookup of variable `{term}`")));
+                        return Err(Error::new(
+                            ErrorKind::UndefinedError,
+                            format!("lookup of variable `{term}`"),
+                        ));
                     }
                 }
             }
         }
         "env" => {
             for term in terms {
-                out.push(Value::from(std::env::var(term.to_string()).unwrap_or_default()));
+                out.push(Value::from(
+                    std::env::var(term.to_string()).unwrap_or_default(),
+                ));
             }
         }
         "file" => {
             for term in terms {
                 let path = find(state, &term.to_string(), "files")?;
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|error| bad(format!("`{}` cannot be read: {error}", path.display())))?;
+                let text = std::fs::read_to_string(&path).map_err(|error| {
+                    bad(format!("`{}` cannot be read: {error}", path.display()))
+                })?;
                 out.push(Value::from(text.trim_end()));
             }
         }
@@ -63,7 +86,9 @@ fn look(state: &State, name: &str, terms: &[Value], options: &Kwargs) -> Result<
             }
             let found = names.iter().find_map(|name| {
                 let name = name.to_string();
-                ["files", "templates", "vars", "tasks"].iter().find_map(|folder| find(state, &name, folder).ok())
+                ["files", "templates", "vars", "tasks"]
+                    .iter()
+                    .find_map(|folder| find(state, &name, folder).ok())
             });
             match found {
                 Some(path) => out.push(Value::from(path.to_string_lossy())),
@@ -102,12 +127,19 @@ fn find(state: &State, name: &str, folder: &str) -> Result<PathBuf, Error> {
         return Ok(PathBuf::from(name));
     }
     for base in ["role_path", "playbook_dir"] {
-        let Some(base) = state.lookup(base) else { continue };
-        for path in [Path::new(&base.to_string()).join(folder).join(name), Path::new(&base.to_string()).join(name)] {
+        let Some(base) = state.lookup(base) else {
+            continue;
+        };
+        for path in [
+            Path::new(&base.to_string()).join(folder).join(name),
+            Path::new(&base.to_string()).join(name),
+        ] {
             if path.exists() {
                 return Ok(path);
             }
         }
     }
-    Err(bad(format!("`{name}` was not found in `{folder}` of the role or the playbook")))
+    Err(bad(format!(
+        "`{name}` was not found in `{folder}` of the role or the playbook"
+    )))
 }

@@ -77,7 +77,11 @@ impl Templates {
                     if is_omit(&value) {
                         continue;
                     }
-                    let key = if has_template(key) { display(&self.string(key, scope)?) } else { key.clone() };
+                    let key = if has_template(key) {
+                        display(&self.string(key, scope)?)
+                    } else {
+                        key.clone()
+                    };
                     out.insert(key, value);
                 }
                 Json::Object(out)
@@ -87,14 +91,23 @@ impl Templates {
     }
 
     /// Renders a template file's text; `name` is its path, which relative includes start from.
-    pub fn text(&self, name: &str, source: &str, scope: &Arc<Scope>) -> Result<String, TemplateError> {
-        self.twice(name, source, scope, |env| env.render_named_str(name, source, scope.as_value()))
+    pub fn text(
+        &self,
+        name: &str,
+        source: &str,
+        scope: &Arc<Scope>,
+    ) -> Result<String, TemplateError> {
+        self.twice(name, source, scope, |env| {
+            env.render_named_str(name, source, scope.as_value())
+        })
     }
 
     /// Evaluates a bare expression to a value; an undefined one is an error.
     pub fn expression(&self, source: &str, scope: &Arc<Scope>) -> Result<Value, TemplateError> {
         self.twice("expression", source, scope, |env| {
-            let value = env.compile_expression_owned(source.to_owned())?.eval(scope.as_value())?;
+            let value = env
+                .compile_expression_owned(source.to_owned())?
+                .eval(scope.as_value())?;
             match value.kind() {
                 ValueKind::Undefined => Err(ErrorKind::UndefinedError.into()),
                 // An error in the place of a value, from a variable that could not be rendered: asking gives it.
@@ -191,7 +204,10 @@ fn to_json(value: &Value, source: &str) -> Result<Json, TemplateError> {
 fn is_undefined(error: &minijinja::Error) -> bool {
     let mut at: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = at {
-        if error.downcast_ref::<minijinja::Error>().is_some_and(|error| error.kind() == ErrorKind::UndefinedError) {
+        if error
+            .downcast_ref::<minijinja::Error>()
+            .is_some_and(|error| error.kind() == ErrorKind::UndefinedError)
+        {
             return true;
         }
         at = error.source();
@@ -200,7 +216,12 @@ fn is_undefined(error: &minijinja::Error) -> bool {
 }
 
 /// Names the expression and the line. The innermost error counts: it is the cause, the outer ones are the way to it.
-fn explain(error: &minijinja::Error, name: &str, source: &str, scope: &Arc<Scope>) -> TemplateError {
+fn explain(
+    error: &minijinja::Error,
+    name: &str,
+    source: &str,
+    scope: &Arc<Scope>,
+) -> TemplateError {
     let mut inner = error;
     let mut at = std::error::Error::source(error);
     while let Some(next) = at {
@@ -223,13 +244,19 @@ fn explain(error: &minijinja::Error, name: &str, source: &str, scope: &Arc<Scope
     };
     if inner.kind() == ErrorKind::UndefinedError {
         let undefined: Vec<String> = names(text, scope);
-        let excerpt = inner.range().and_then(|range| text.get(range)).map(str::trim).unwrap_or(text);
+        let excerpt = inner
+            .range()
+            .and_then(|range| text.get(range))
+            .map(str::trim)
+            .unwrap_or(text);
         let what = match inner.detail() {
             Some(detail) => detail.to_owned(),
             // The place of a fault inside `x | filter` is the filter: then the names that nobody has set say more.
-            None if !is_path(excerpt) && !undefined.is_empty() => {
-                undefined.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
-            }
+            None if !is_path(excerpt) && !undefined.is_empty() => undefined
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(" or "),
             None if is_path(excerpt) => format!("`{excerpt}`"),
             None => format!("a part of `{}`", scan::shorten(text)),
         };
@@ -245,17 +272,27 @@ fn explain(error: &minijinja::Error, name: &str, source: &str, scope: &Arc<Scope
 /// `a.b['c']`, as opposed to any other expression.
 fn is_path(text: &str) -> bool {
     text.starts_with(|c: char| c.is_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_alphanumeric() || "_.[]'\"".contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_.[]'\"".contains(c))
 }
 
 /// Variables that a template or an expression asks for and that nobody has set.
 fn names(source: &str, scope: &Arc<Scope>) -> Vec<String> {
     let env = Environment::new();
     let found = match has_template(source) {
-        true => env.template_from_named_str("", source).map(|template| template.undeclared_variables(false)),
-        false => env.compile_expression_owned(source.to_owned()).map(|expression| expression.undeclared_variables(false)),
+        true => env
+            .template_from_named_str("", source)
+            .map(|template| template.undeclared_variables(false)),
+        false => env
+            .compile_expression_owned(source.to_owned())
+            .map(|expression| expression.undeclared_variables(false)),
     };
-    let mut names: Vec<String> = found.unwrap_or_default().into_iter().filter(|name| !scope.knows(name)).collect();
+    let mut names: Vec<String> = found
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|name| !scope.knows(name))
+        .collect();
     names.sort();
     names
 }
@@ -263,7 +300,11 @@ fn names(source: &str, scope: &Arc<Scope>) -> Vec<String> {
 fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     let mut env = Environment::new();
     // Ansible's template module: trim_blocks on, lstrip_blocks off, the last newline kept.
-    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).keep_trailing_newline(true).build() {
+    if let Ok(syntax) = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .keep_trailing_newline(true)
+        .build()
+    {
         env.set_syntax(syntax);
     }
     env.set_auto_escape_callback(|_| AutoEscape::None);
@@ -286,7 +327,10 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     env.set_loader(|name| match std::fs::read_to_string(name) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(minijinja::Error::new(ErrorKind::BadInclude, format!("`{name}` cannot be read: {error}"))),
+        Err(error) => Err(minijinja::Error::new(
+            ErrorKind::BadInclude,
+            format!("`{name}` cannot be read: {error}"),
+        )),
     });
     minijinja_contrib::add_to_environment(&mut env);
     // What gives another result each time would make every run a change.

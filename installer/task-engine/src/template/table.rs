@@ -16,7 +16,11 @@ fn scope() -> Arc<Scope> {
         "skipped": {"skipped": true, "changed": false},
         "nested": "{{ text }}!", "broken": "{{ nowhere }}",
     });
-    Scope::new(Arc::new(Templates::default()), vec![Layer::new(vars.as_object().unwrap())], HashMap::new())
+    Scope::new(
+        Arc::new(Templates::default()),
+        vec![Layer::new(vars.as_object().unwrap())],
+        HashMap::new(),
+    )
 }
 
 #[test]
@@ -27,17 +31,26 @@ fn expressions_give_what_ansible_gives() {
         // whole expressions keep their type, mixed text is text
         ("{{ n }}", json!(5)),
         ("n={{ n }}", json!("n=5")),
-        ("{{ yes }} {{ none }} {{ names }}", json!("True None ['ab', 'ac', 'b']")),
+        (
+            "{{ yes }} {{ none }} {{ names }}",
+            json!("True None ['ab', 'ac', 'b']"),
+        ),
         ("{{ map }}", json!({"a": 1, "b": {"c": 2}})),
         ("{{ nested }}", json!("a-b!")),
         // undefined and defaults
         ("{{ nowhere | default('x') }}", json!("x")),
         ("{{ map.nowhere.deep | default('x') }}", json!("x")),
         ("{{ nowhere.deep.deeper is defined }}", json!(false)),
-        ("{{ map.b.c is defined and nowhere is undefined }}", json!(true)),
+        (
+            "{{ map.b.c is defined and nowhere is undefined }}",
+            json!(true),
+        ),
         ("{{ '' | default('x', true) }}", json!("x")),
         // conversions
-        ("{{ 'yes' | bool }}{{ 'no' | bool }}{{ 1 | bool }}{{ 'x' | bool }}", json!("TrueFalseTrueFalse")),
+        (
+            "{{ 'yes' | bool }}{{ 'no' | bool }}{{ 1 | bool }}{{ 'x' | bool }}",
+            json!("TrueFalseTrueFalse"),
+        ),
         ("{{ '12' | int + 1 }}", json!(13)),
         ("{{ 'x' | int(7) }}", json!(7)),
         ("{{ '0x1f' | int(base=16) }}", json!(31)),
@@ -50,68 +63,155 @@ fn expressions_give_what_ansible_gives() {
         ("{{ list | difference([1]) }}", json!([3, 2])),
         ("{{ list | intersect([2, 3, 9]) }}", json!([3, 2])),
         ("{{ list | union([9]) }}", json!([3, 1, 2, 9])),
-        ("{{ people | map(attribute='name') | list }}", json!(["x", "y"])),
-        ("{{ people | selectattr('age', '>', 3) | map(attribute='name') | list }}", json!(["y"])),
-        ("{{ people | rejectattr('name', 'equalto', 'x') | list | length }}", json!(1)),
-        ("{{ names | select('match', 'a') | list }}", json!(["ab", "ac"])),
-        ("{{ names | reject('search', 'c$') | list }}", json!(["ab", "b"])),
-        ("{{ ['a', 'b'] | map('extract', map) | list }}", json!([1, {"c": 2}])),
+        (
+            "{{ people | map(attribute='name') | list }}",
+            json!(["x", "y"]),
+        ),
+        (
+            "{{ people | selectattr('age', '>', 3) | map(attribute='name') | list }}",
+            json!(["y"]),
+        ),
+        (
+            "{{ people | rejectattr('name', 'equalto', 'x') | list | length }}",
+            json!(1),
+        ),
+        (
+            "{{ names | select('match', 'a') | list }}",
+            json!(["ab", "ac"]),
+        ),
+        (
+            "{{ names | reject('search', 'c$') | list }}",
+            json!(["ab", "b"]),
+        ),
+        (
+            "{{ ['a', 'b'] | map('extract', map) | list }}",
+            json!([1, {"c": 2}]),
+        ),
         ("{{ [[1, [2]], 3] | flatten }}", json!([1, 2, 3])),
-        ("{{ [1, 2] | zip(['a', 'b']) | list }}", json!([[1, "a"], [2, "b"]])),
-        ("{{ names | map('upper') | list }}", json!(["AB", "AC", "B"])),
-        ("{{ names | map('regex_replace', '^a', 'x') | list }}", json!(["xb", "xc", "b"])),
+        (
+            "{{ [1, 2] | zip(['a', 'b']) | list }}",
+            json!([[1, "a"], [2, "b"]]),
+        ),
+        (
+            "{{ names | map('upper') | list }}",
+            json!(["AB", "AC", "B"]),
+        ),
+        (
+            "{{ names | map('regex_replace', '^a', 'x') | list }}",
+            json!(["xb", "xc", "b"]),
+        ),
         // mappings
-        ("{{ map | combine({'b': {'d': 3}}) }}", json!({"a": 1, "b": {"d": 3}})),
-        ("{{ map | combine({'b': {'d': 3}}, recursive=true) }}", json!({"a": 1, "b": {"c": 2, "d": 3}})),
-        ("{{ {'k': 1} | dict2items }}", json!([{"key": "k", "value": 1}])),
-        ("{{ [{'key': 'k', 'value': 1}] | items2dict }}", json!({"k": 1})),
+        (
+            "{{ map | combine({'b': {'d': 3}}) }}",
+            json!({"a": 1, "b": {"d": 3}}),
+        ),
+        (
+            "{{ map | combine({'b': {'d': 3}}, recursive=true) }}",
+            json!({"a": 1, "b": {"c": 2, "d": 3}}),
+        ),
+        (
+            "{{ {'k': 1} | dict2items }}",
+            json!([{"key": "k", "value": 1}]),
+        ),
+        (
+            "{{ [{'key': 'k', 'value': 1}] | items2dict }}",
+            json!({"k": 1}),
+        ),
         ("{{ map.keys() | list }}", json!(["a", "b"])),
         ("{{ map.get('z', 9) }}", json!(9)),
         // text
         ("{{ text.split('-')[1] }}", json!("b")),
-        ("{{ text | regex_replace('(.)-(.)', '\\\\2-\\\\1') }}", json!("b-a")),
+        (
+            "{{ text | regex_replace('(.)-(.)', '\\\\2-\\\\1') }}",
+            json!("b-a"),
+        ),
         ("{{ 'x=12' | regex_search('[0-9]+') }}", json!("12")),
         ("{{ 'x=12' | regex_search('y') is none }}", json!(true)),
-        ("{{ 'x=12' | regex_search('x=(.)', '\\\\1') }}", json!(["1"])),
+        (
+            "{{ 'x=12' | regex_search('x=(.)', '\\\\1') }}",
+            json!(["1"]),
+        ),
         ("{{ 'a1b2' | regex_findall('[0-9]') }}", json!(["1", "2"])),
-        ("{{ '/a/b.txt' | basename }} {{ '/a/b.txt' | dirname }}", json!("b.txt /a")),
+        (
+            "{{ '/a/b.txt' | basename }} {{ '/a/b.txt' | dirname }}",
+            json!("b.txt /a"),
+        ),
         ("{{ 'a b' | quote }}", json!("'a b'")),
-        ("{{ 'abc' | b64encode }} {{ 'YWJj' | b64decode }}", json!("YWJj abc")),
-        ("{{ 'abc' | hash('sha256') }}", json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")),
-        ("{{ 'abc' | hash('md5') }}", json!("900150983cd24fb0d6963f7d28e17f72")),
-        ("{{ {'b': [1, true]} | to_json }}", json!("{\"b\": [1, true]}")),
+        (
+            "{{ 'abc' | b64encode }} {{ 'YWJj' | b64decode }}",
+            json!("YWJj abc"),
+        ),
+        (
+            "{{ 'abc' | hash('sha256') }}",
+            json!("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        ),
+        (
+            "{{ 'abc' | hash('md5') }}",
+            json!("900150983cd24fb0d6963f7d28e17f72"),
+        ),
+        (
+            "{{ {'b': [1, true]} | to_json }}",
+            json!("{\"b\": [1, true]}"),
+        ),
         ("{{ '{\"a\": 1}' | from_json }}", json!({"a": 1})),
-        ("{{ {'b': 1, 'a': 2} | to_nice_json }}", json!("{\n    \"a\": 2,\n    \"b\": 1\n}")),
+        (
+            "{{ {'b': 1, 'a': 2} | to_nice_json }}",
+            json!("{\n    \"a\": 2,\n    \"b\": 1\n}"),
+        ),
         ("{{ {'b': 1, 'a': 'x'} | to_yaml }}", json!("a: x\nb: 1\n")),
         ("{{ yes | ternary('a', 'b') }}", json!("a")),
         // addresses
         ("{{ '10.0.0.5/24' | ipaddr('network') }}", json!("10.0.0.0")),
         ("{{ '10.0.0.5/24' | ipaddr('address') }}", json!("10.0.0.5")),
         ("{{ '10.0.0.0/24' | ipaddr(5) }}", json!("10.0.0.5/24")),
-        ("{{ '10.0.0.0/24' | ipaddr('netmask') }}", json!("255.255.255.0")),
+        (
+            "{{ '10.0.0.0/24' | ipaddr('netmask') }}",
+            json!("255.255.255.0"),
+        ),
         ("{{ 'x' | ipaddr }}", json!(false)),
         ("{{ '::1' | ipwrap }}", json!("[::1]")),
         // tests
         ("{{ result is changed }}", json!(true)),
         ("{{ result is failed }}", json!(false)),
-        ("{{ skipped is skipped and result is not skipped }}", json!(true)),
+        (
+            "{{ skipped is skipped and result is not skipped }}",
+            json!(true),
+        ),
         ("{{ result.stdout is version('1.9', '>') }}", json!(true)),
         ("{{ '1.10' is version('1.9', 'lt') }}", json!(false)),
-        ("{{ text is match('a') and text is not match('b') }}", json!(true)),
+        (
+            "{{ text is match('a') and text is not match('b') }}",
+            json!(true),
+        ),
         ("{{ [1] is subset([1, 2]) }}", json!(true)),
         ("{{ names is contains('b') }}", json!(true)),
         // look-ups and omitted values
         ("{{ lookup('vars', 'te' ~ 'xt') }}", json!("a-b")),
-        ("{{ query('dict', {'k': 1}) }}", json!([{"key": "k", "value": 1}])),
+        (
+            "{{ query('dict', {'k': 1}) }}",
+            json!([{"key": "k", "value": 1}]),
+        ),
         // control
-        ("{% for x in list if x > 2 %}{{ x }}{% endfor %}", json!("33")),
-        ("{% if yes %}\nline\n{% endif %}\nend\n", json!("line\nend\n")),
-        ("{% set ns = namespace(n=0) %}{% for x in list %}{% set ns.n = ns.n + x %}{% endfor %}{{ ns.n }}", json!("9")),
+        (
+            "{% for x in list if x > 2 %}{{ x }}{% endfor %}",
+            json!("33"),
+        ),
+        (
+            "{% if yes %}\nline\n{% endif %}\nend\n",
+            json!("line\nend\n"),
+        ),
+        (
+            "{% set ns = namespace(n=0) %}{% for x in list %}{% set ns.n = ns.n + x %}{% endfor %}{{ ns.n }}",
+            json!("9"),
+        ),
     ] {
         let got = templates.value(&json!(source), &scope);
         assert_eq!(got.as_ref(), Ok(&expected), "{source}");
     }
-    assert_eq!(templates.value(&json!({"a": "{{ omit }}", "b": ["{{ omit }}", 1]}), &scope), Ok(json!({"b": [1]})));
+    assert_eq!(
+        templates.value(&json!({"a": "{{ omit }}", "b": ["{{ omit }}", 1]}), &scope),
+        Ok(json!({"b": [1]}))
+    );
 }
 
 #[test]
@@ -130,11 +230,19 @@ fn faults_name_what_is_missing_and_where() {
         ("string", "{% for x in nowhere %}{% endfor %}"),
         ("string", "{{ 'x' | regex_replace('(?=a)', '') }}"),
         ("string", "{{ lookup('file', 'no such file') }}"),
-        ("roles/a/templates/b.j2", "one\ntwo {{ n }}\nthree {{ missing.name }}\n"),
-        ("roles/a/templates/b.j2", "one\n{% if nowhere %}\n{% endif %}\n"),
+        (
+            "roles/a/templates/b.j2",
+            "one\ntwo {{ n }}\nthree {{ missing.name }}\n",
+        ),
+        (
+            "roles/a/templates/b.j2",
+            "one\n{% if nowhere %}\n{% endif %}\n",
+        ),
     ] {
         let result = match name {
-            "string" => templates.value(&json!(source), &scope).map(|value| value.to_string()),
+            "string" => templates
+                .value(&json!(source), &scope)
+                .map(|value| value.to_string()),
             name => templates.text(name, source, &scope),
         };
         out.push_str(&format!("{source:?}\n    {}\n", result.unwrap_err()));
@@ -158,8 +266,18 @@ fn conditions() {
         ("list | length == 4", true),
         ("none is none", true),
     ] {
-        assert_eq!(templates.condition(source, &scope), Ok(expected), "{source}");
+        assert_eq!(
+            templates.condition(source, &scope),
+            Ok(expected),
+            "{source}"
+        );
     }
-    assert!(matches!(templates.condition("nowhere", &scope), Err(TemplateError::Undefined { .. })));
-    assert!(matches!(templates.condition("not nowhere", &scope), Err(TemplateError::Undefined { .. })));
+    assert!(matches!(
+        templates.condition("nowhere", &scope),
+        Err(TemplateError::Undefined { .. })
+    ));
+    assert!(matches!(
+        templates.condition("not nowhere", &scope),
+        Err(TemplateError::Undefined { .. })
+    ));
 }

@@ -42,18 +42,27 @@ pub(super) fn register(env: &mut Environment<'static>) {
     for name in ["superset", "issuperset"] {
         env.add_test(name, |one: Value, other: Value| contains_all(&one, &other));
     }
-    env.add_test("contains", |list: Value, item: Value| contains_all(&list, &Value::from(vec![item])));
+    env.add_test("contains", |list: Value, item: Value| {
+        contains_all(&list, &Value::from(vec![item]))
+    });
     env.add_test("truthy", |value: Value, _options: Kwargs| value.is_true());
     env.add_test("falsy", |value: Value, _options: Kwargs| !value.is_true());
-    env.add_test("all", |list: Value| Ok::<_, Error>(list.try_iter()?.all(|value| value.is_true())));
-    env.add_test("any", |list: Value| Ok::<_, Error>(list.try_iter()?.any(|value| value.is_true())));
+    env.add_test("all", |list: Value| {
+        Ok::<_, Error>(list.try_iter()?.all(|value| value.is_true()))
+    });
+    env.add_test("any", |list: Value| {
+        Ok::<_, Error>(list.try_iter()?.any(|value| value.is_true()))
+    });
     env.add_test("abs", |path: String| path.starts_with('/'));
 }
 
 fn outcome(result: &Value, field: &str, wanted: bool) -> Result<bool, Error> {
-    let value = result
-        .get_attr(field)
-        .map_err(|_| bad(format!("`is {field}` takes a registered result, not a {}", result.kind())))?;
+    let value = result.get_attr(field).map_err(|_| {
+        bad(format!(
+            "`is {field}` takes a registered result, not a {}",
+            result.kind()
+        ))
+    })?;
     Ok(value.is_true() == wanted)
 }
 
@@ -62,7 +71,11 @@ fn pattern_of(pattern: &str, options: &Kwargs) -> Result<Regex, Error> {
         .case_insensitive(options.get::<Option<bool>>("ignorecase")?.unwrap_or(false))
         .multi_line(options.get::<Option<bool>>("multiline")?.unwrap_or(false))
         .build()
-        .map_err(|error| bad(format!("`{pattern}` is not a supported regular expression: {error}")))
+        .map_err(|error| {
+            bad(format!(
+                "`{pattern}` is not a supported regular expression: {error}"
+            ))
+        })
 }
 
 fn contains_all(outer: &Value, inner: &Value) -> Result<bool, Error> {
@@ -71,7 +84,12 @@ fn contains_all(outer: &Value, inner: &Value) -> Result<bool, Error> {
 }
 
 /// Python's `LooseVersion`: runs of digits compare as numbers, runs of letters as text.
-fn version(version: Value, other: Value, operator: Option<String>, _options: Kwargs) -> Result<bool, Error> {
+fn version(
+    version: Value,
+    other: Value,
+    operator: Option<String>,
+    _options: Kwargs,
+) -> Result<bool, Error> {
     let order = compare(&version.to_string(), &other.to_string());
     Ok(match operator.as_deref().unwrap_or("==") {
         "==" | "=" | "eq" => order == Ordering::Equal,
@@ -80,7 +98,11 @@ fn version(version: Value, other: Value, operator: Option<String>, _options: Kwa
         "<=" | "le" => order != Ordering::Greater,
         ">" | "gt" => order == Ordering::Greater,
         ">=" | "ge" => order != Ordering::Less,
-        other => return Err(bad(format!("`{other}` is no operator that compares versions"))),
+        other => {
+            return Err(bad(format!(
+                "`{other}` is no operator that compares versions"
+            )));
+        }
     })
 }
 
@@ -95,8 +117,17 @@ fn compare(one: &str, other: &str) -> Ordering {
         let mut rest = text.trim().trim_start_matches('v');
         while let Some(first) = rest.chars().next() {
             let digits = first.is_ascii_digit();
-            let same = |c: char| if digits { c.is_ascii_digit() } else { c.is_ascii_alphabetic() };
-            let end = rest.find(|c| !same(c)).unwrap_or(rest.len()).max(if same(first) { 1 } else { first.len_utf8() });
+            let same = |c: char| {
+                if digits {
+                    c.is_ascii_digit()
+                } else {
+                    c.is_ascii_alphabetic()
+                }
+            };
+            let end = rest
+                .find(|c| !same(c))
+                .unwrap_or(rest.len())
+                .max(if same(first) { 1 } else { first.len_utf8() });
             let (run, tail) = rest.split_at(end);
             match run.parse() {
                 Ok(number) => out.push(Part::Number(number)),

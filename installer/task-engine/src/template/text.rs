@@ -14,7 +14,9 @@ pub(super) fn register(env: &mut Environment<'static>) {
     env.add_filter("float", float);
     env.add_filter("b64encode", |text: String| STANDARD.encode(text));
     env.add_filter("b64decode", b64decode);
-    env.add_filter("to_json", |value: Value, _options: Kwargs| python_json(&value));
+    env.add_filter("to_json", |value: Value, _options: Kwargs| {
+        python_json(&value)
+    });
     env.add_filter("to_nice_json", to_nice_json);
     env.add_filter("from_json", |text: String| parse_json(&text));
     env.add_filter("to_yaml", to_yaml);
@@ -24,7 +26,9 @@ pub(super) fn register(env: &mut Environment<'static>) {
     env.add_filter("regex_search", regex_search);
     env.add_filter("regex_findall", regex_findall);
     env.add_filter("regex_escape", |text: String| regex::escape(&text));
-    env.add_filter("basename", |path: String| path.rsplit('/').next().unwrap_or_default().to_owned());
+    env.add_filter("basename", |path: String| {
+        path.rsplit('/').next().unwrap_or_default().to_owned()
+    });
     env.add_filter("dirname", |path: String| match path.rsplit_once('/') {
         Some(("", _)) => "/".to_owned(),
         Some((folder, _)) => folder.trim_end_matches('/').to_owned(),
@@ -33,15 +37,20 @@ pub(super) fn register(env: &mut Environment<'static>) {
     env.add_filter("splitext", splitext);
     env.add_filter("path_join", path_join);
     env.add_filter("quote", |value: Value| shell_quote(&value.to_string()));
-    env.add_filter("hash", |text: String, algorithm: Option<String>| digest(&text, algorithm.as_deref()));
+    env.add_filter("hash", |text: String, algorithm: Option<String>| {
+        digest(&text, algorithm.as_deref())
+    });
     env.add_filter("checksum", |text: String| digest(&text, Some("sha1")));
     env.add_filter("sha1", |text: String| digest(&text, Some("sha1")));
     env.add_filter("md5", |text: String| digest(&text, Some("md5")));
-    env.add_filter("ternary", |value: Value, yes: Value, no: Value, none: Option<Value>| match (value.is_none(), none) {
-        (true, Some(none)) => none,
-        _ if value.is_true() => yes,
-        _ => no,
-    });
+    env.add_filter(
+        "ternary",
+        |value: Value, yes: Value, no: Value, none: Option<Value>| match (value.is_none(), none) {
+            (true, Some(none)) => none,
+            _ if value.is_true() => yes,
+            _ => no,
+        },
+    );
     env.add_filter("mandatory", mandatory);
     env.add_filter("type_debug", |value: Value| python_type(&value));
     env.add_filter("to_uuid", to_uuid);
@@ -63,16 +72,28 @@ fn to_bool(value: &Value) -> Value {
         return Value::from(());
     }
     let word = value.to_string().to_ascii_lowercase();
-    Value::from(matches!(word.as_str(), "yes" | "on" | "1" | "true" | "1.0" | "y" | "t"))
+    Value::from(matches!(
+        word.as_str(),
+        "yes" | "on" | "1" | "true" | "1.0" | "y" | "t"
+    ))
 }
 
 /// Jinja's `int`: what is no number becomes `default` (0), never an error.
-fn int(value: Value, default: Option<Value>, base: Option<u32>, options: Kwargs) -> Result<Value, Error> {
-    let default = default.or(options.get("default")?).unwrap_or_else(|| Value::from(0));
+fn int(
+    value: Value,
+    default: Option<Value>,
+    base: Option<u32>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let default = default
+        .or(options.get("default")?)
+        .unwrap_or_else(|| Value::from(0));
     let base = base.or(options.get("base")?).unwrap_or(10);
     let parsed = match value.kind() {
         ValueKind::Bool => Some(i64::from(value.is_true())),
-        ValueKind::Number => value.as_i64().or_else(|| f64::try_from(value).ok().map(|number| number as i64)),
+        ValueKind::Number => value
+            .as_i64()
+            .or_else(|| f64::try_from(value).ok().map(|number| number as i64)),
         ValueKind::String => {
             let text = value.to_string().trim().replace('_', "");
             let digits = match base {
@@ -81,8 +102,17 @@ fn int(value: Value, default: Option<Value>, base: Option<u32>, options: Kwargs)
                 2 => text.trim_start_matches("0b"),
                 _ => &text,
             };
-            let whole = if (2..=36).contains(&base) { i64::from_str_radix(digits, base).ok() } else { None };
-            whole.or_else(|| text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number as i64))
+            let whole = if (2..=36).contains(&base) {
+                i64::from_str_radix(digits, base).ok()
+            } else {
+                None
+            };
+            whole.or_else(|| {
+                text.parse::<f64>()
+                    .ok()
+                    .filter(|number| number.is_finite())
+                    .map(|number| number as i64)
+            })
         }
         _ => None,
     };
@@ -100,7 +130,9 @@ fn float(value: Value, default: Option<f64>) -> f64 {
 
 fn b64decode(text: String) -> Result<String, Error> {
     let packed: String = text.split_whitespace().collect();
-    let bytes = STANDARD.decode(packed).map_err(|error| bad(format!("not base64: {error}")))?;
+    let bytes = STANDARD
+        .decode(packed)
+        .map_err(|error| bad(format!("not base64: {error}")))?;
     String::from_utf8(bytes).map_err(|_| bad("the decoded bytes are no UTF-8 text"))
 }
 
@@ -108,15 +140,34 @@ fn b64decode(text: String) -> Result<String, Error> {
 struct PythonFormatter;
 
 impl serde_json::ser::Formatter for PythonFormatter {
-    fn begin_array_value<W: std::io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+    fn begin_array_value<W: std::io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
     }
 
-    fn begin_object_key<W: std::io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+    fn begin_object_key<W: std::io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
     }
 
-    fn begin_object_value<W: std::io::Write + ?Sized>(&mut self, writer: &mut W) -> std::io::Result<()> {
+    fn begin_object_value<W: std::io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+    ) -> std::io::Result<()> {
         writer.write_all(b": ")
     }
 }
@@ -124,7 +175,9 @@ impl serde_json::ser::Formatter for PythonFormatter {
 fn python_json(value: &Value) -> Result<String, Error> {
     let mut out = Vec::new();
     let mut writer = serde_json::Serializer::with_formatter(&mut out, PythonFormatter);
-    json(value)?.serialize(&mut writer).map_err(|error| bad(error.to_string()))?;
+    json(value)?
+        .serialize(&mut writer)
+        .map_err(|error| bad(error.to_string()))?;
     String::from_utf8(out).map_err(|error| bad(error.to_string()))
 }
 
@@ -137,7 +190,9 @@ fn to_nice_json(value: Value, options: Kwargs) -> Result<String, Error> {
     let mut out = Vec::new();
     let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
     let mut writer = serde_json::Serializer::with_formatter(&mut out, pretty);
-    value.serialize(&mut writer).map_err(|error| bad(error.to_string()))?;
+    value
+        .serialize(&mut writer)
+        .map_err(|error| bad(error.to_string()))?;
     String::from_utf8(out).map_err(|error| bad(error.to_string()))
 }
 
@@ -153,7 +208,8 @@ fn sort_keys(value: &mut Json) {
 }
 
 fn parse_json(text: &str) -> Result<Value, Error> {
-    let value: Json = serde_json::from_str(text).map_err(|error| bad(format!("not JSON: {error}")))?;
+    let value: Json =
+        serde_json::from_str(text).map_err(|error| bad(format!("not JSON: {error}")))?;
     Ok(Value::from(minijinja::value::Serde(value)))
 }
 
@@ -164,7 +220,8 @@ fn to_yaml(value: Value, _options: Kwargs) -> Result<String, Error> {
 }
 
 fn from_yaml(text: String) -> Result<Value, Error> {
-    let document: Json = serde_yaml::from_str(&text).map_err(|fault| bad(format!("not YAML: {fault}")))?;
+    let document: Json =
+        serde_yaml::from_str(&text).map_err(|fault| bad(format!("not YAML: {fault}")))?;
     Ok(Value::from(minijinja::value::Serde(document)))
 }
 
@@ -173,7 +230,11 @@ fn regex(pattern: &str, options: &Kwargs) -> Result<Regex, Error> {
         .case_insensitive(options.get::<Option<bool>>("ignorecase")?.unwrap_or(false))
         .multi_line(options.get::<Option<bool>>("multiline")?.unwrap_or(false))
         .build()
-        .map_err(|error| bad(format!("`{pattern}` is not a supported regular expression: {error}")))
+        .map_err(|error| {
+            bad(format!(
+                "`{pattern}` is not a supported regular expression: {error}"
+            ))
+        })
 }
 
 /// Python's `\1` and `\g<name>` in this library's spelling.
@@ -185,7 +246,11 @@ fn replacement(python: &str) -> String {
             ('$', _) => out.push_str("$$"),
             ('\\', Some('g')) => {
                 rest.next();
-                let name: String = rest.by_ref().skip_while(|&c| c == '<').take_while(|&c| c != '>').collect();
+                let name: String = rest
+                    .by_ref()
+                    .skip_while(|&c| c == '<')
+                    .take_while(|&c| c != '>')
+                    .collect();
                 out.push_str(&format!("${{{name}}}"));
             }
             ('\\', Some(digit)) if digit.is_ascii_digit() => {
@@ -205,10 +270,17 @@ fn replacement(python: &str) -> String {
     out
 }
 
-fn regex_replace(value: Value, pattern: String, with: Option<String>, options: Kwargs) -> Result<String, Error> {
+fn regex_replace(
+    value: Value,
+    pattern: String,
+    with: Option<String>,
+    options: Kwargs,
+) -> Result<String, Error> {
     let with = replacement(&with.or(options.get("replacement")?).unwrap_or_default());
     let limit = options.get::<Option<usize>>("count")?.unwrap_or(0);
-    Ok(regex(&pattern, &options)?.replacen(&value.to_string(), limit, with).into_owned())
+    Ok(regex(&pattern, &options)?
+        .replacen(&value.to_string(), limit, with)
+        .into_owned())
 }
 
 /// The whole match, or the groups asked for as `'\\1'`, `'\\g<name>'`; none when nothing matches.
@@ -220,13 +292,17 @@ fn regex_search(
 ) -> Result<Value, Error> {
     let text = value.to_string();
     let regex = regex(&pattern, &options)?;
-    let Some(found) = regex.captures(&text) else { return Ok(Value::from(())) };
+    let Some(found) = regex.captures(&text) else {
+        return Ok(Value::from(()));
+    };
     if groups.is_empty() {
         return Ok(Value::from(&found[0]));
     }
     let mut out = Vec::new();
     for group in groups.iter() {
-        let name = group.trim_start_matches(['\\', 'g', '<']).trim_end_matches('>');
+        let name = group
+            .trim_start_matches(['\\', 'g', '<'])
+            .trim_end_matches('>');
         let part = match name.parse::<usize>() {
             Ok(number) => found.get(number),
             Err(_) => found.name(name),
@@ -242,9 +318,12 @@ fn regex_findall(value: Value, pattern: String, options: Kwargs) -> Result<Value
     let all = regex.captures_iter(&text).map(|found| match found.len() {
         1 => Value::from(&found[0]),
         2 => Value::from(found.get(1).map_or("", |part| part.as_str())),
-        _ => {
-            found.iter().skip(1).map(|part| Value::from(part.map_or("", |part| part.as_str()))).collect::<Vec<_>>().into()
-        }
+        _ => found
+            .iter()
+            .skip(1)
+            .map(|part| Value::from(part.map_or("", |part| part.as_str())))
+            .collect::<Vec<_>>()
+            .into(),
     });
     Ok(all.collect::<Vec<Value>>().into())
 }
@@ -283,7 +362,11 @@ fn digest(text: &str, algorithm: Option<&str>) -> Result<String, Error> {
         "sha384" => hex::encode(sha2::Sha384::digest(text)),
         "sha512" => hex::encode(sha2::Sha512::digest(text)),
         "md5" => hex::encode(md5::Md5::digest(text)),
-        other => return Err(bad(format!("unknown digest `{other}`; known: md5, sha1, sha256, sha384, sha512"))),
+        other => {
+            return Err(bad(format!(
+                "unknown digest `{other}`; known: md5, sha1, sha256, sha384, sha512"
+            )));
+        }
     })
 }
 
@@ -293,7 +376,10 @@ fn mandatory(value: Value, options: Kwargs) -> Result<Value, Error> {
     }
     match options.get::<Option<String>>("msg")? {
         Some(message) => Err(Error::new(ErrorKind::UndefinedError, message)),
-        None => Err(Error::new(ErrorKind::UndefinedError, "mandatory variable is not defined")),
+        None => Err(Error::new(
+            ErrorKind::UndefinedError,
+            "mandatory variable is not defined",
+        )),
     }
 }
 
@@ -322,9 +408,16 @@ fn comment(text: String, style: Option<String>) -> Result<String, Error> {
         "plain" => "#",
         "erlang" => "%",
         "c" => "//",
-        other => return Err(bad(format!("unknown comment style `{other}`; known: plain, erlang, c"))),
+        other => {
+            return Err(bad(format!(
+                "unknown comment style `{other}`; known: plain, erlang, c"
+            )));
+        }
     };
-    let lines: Vec<String> = text.lines().map(|line| format!("{mark} {line}").trim_end().to_owned()).collect();
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| format!("{mark} {line}").trim_end().to_owned())
+        .collect();
     Ok(format!("{mark}\n{}\n{mark}", lines.join("\n")))
 }
 

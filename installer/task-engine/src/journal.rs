@@ -1,0 +1,202 @@
+//! The journal of a run: what a killed run continues from.
+//!
+//! The engine does not wait for it to be on disk: the agent's own journal is the one that prevents that a task is
+//! done twice. An entry lost here costs a question to the agent, which then answers from its journal.
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use agent_protocol::task::TaskResult;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+/// A task's id, `<run>/<node>/<task>/<item>`, in which `<task>` holds a hash of the resolved arguments: a task whose
+/// arguments have changed since is another task.
+pub type Id = String;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub id: Id,
+    pub node: String,
+    pub role: String,
+    pub title: String,
+    pub step: Step,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    Started,
+    /// `result` is absent where the task says `no_log`.
+    Ended {
+        failed: bool,
+        changed: bool,
+        result: Option<TaskResult>,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the journal of the run failed: {0}")]
+pub struct JournalError(pub String);
+
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Results of tasks that this run has already ended well, by id.
+    async fn finished(&self, run: &str) -> Result<HashMap<Id, TaskResult>, JournalError>;
+    /// Notes an entry; returns before it is on disk.
+    async fn note(&self, run: &str, entry: Entry) -> Result<(), JournalError>;
+    /// Returns when everything noted is on disk.
+    async fn flush(&self) -> Result<(), JournalError>;
+}
+
+/// In memory only: for tests, and for runs that nobody wants to resume.
+#[derive(Debug, Default)]
+pub struct MemoryJournal {
+    entries: Mutex<Vec<(String, Entry)>>,
+}
+
+impl MemoryJournal {
+    pub fn entries(&self) -> Vec<Entry> {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(_, entry)| entry.clone())
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn finished(&self, run: &str) -> Result<HashMap<Id, TaskResult>, JournalError> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended =
+            entries
+                .iter()
+                .filter(|(of, _)| of == run)
+                .filter_map(|(_, entry)| match &entry.step {
+                    Step::Ended {
+                        failed: false,
+                        result: Some(result),
+                        ..
+                    } => Some((entry.id.clone(), result.clone())),
+                    _ => None,
+                });
+        Ok(ended.collect())
+    }
+
+    async fn note(&self, run: &str, entry: Entry) -> Result<(), JournalError> {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((run.to_owned(), entry));
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+/// In the environment's `state.db`. Notes are gathered and written in one transaction each time the disk is free, so
+/// that a task does not wait for it.
+pub struct StateJournal {
+    store: state::Store,
+    notes: mpsc::Sender<Message>,
+}
+
+enum Message {
+    Note(state::journal::JournalNote),
+    Flush(oneshot::Sender<Result<(), JournalError>>),
+}
+
+/// Notes that wait for the disk; when there are more, tasks wait too.
+const NOTES_MAX: usize = 1024;
+
+impl StateJournal {
+    pub fn new(store: state::Store) -> Self {
+        let (notes, inbox) = mpsc::channel(NOTES_MAX);
+        tokio::spawn(write_notes(store.clone(), inbox));
+        StateJournal { store, notes }
+    }
+}
+
+async fn write_notes(store: state::Store, mut inbox: mpsc::Receiver<Message>) {
+    let mut messages = Vec::new();
+    let mut failure: Option<String> = None;
+    while inbox.recv_many(&mut messages, NOTES_MAX).await > 0 {
+        let (mut notes, mut waiting) = (Vec::new(), Vec::new());
+        for message in messages.drain(..) {
+            match message {
+                Message::Note(note) => notes.push(note),
+                Message::Flush(answer) => waiting.push(answer),
+            }
+        }
+        if !notes.is_empty()
+            && let Err(error) = store.note_journal(&notes).await
+        {
+            tracing::error!(%error, notes = notes.len(), "the journal of the run cannot be written");
+            failure = Some(error.to_string());
+        }
+        for answer in waiting {
+            let _ = answer.send(
+                failure
+                    .clone()
+                    .map_or(Ok(()), |error| Err(JournalError(error))),
+            );
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for StateJournal {
+    async fn finished(&self, run: &str) -> Result<HashMap<Id, TaskResult>, JournalError> {
+        let rows = self
+            .store
+            .journal_of(run)
+            .await
+            .map_err(|error| JournalError(error.to_string()))?;
+        let ended = rows
+            .into_iter()
+            .filter(|row| row.ended_at.is_some() && row.failed == Some(false));
+        Ok(ended
+            .filter_map(|row| Some((row.id, serde_json::from_str(&row.result?).ok()?)))
+            .collect())
+    }
+
+    async fn note(&self, run: &str, entry: Entry) -> Result<(), JournalError> {
+        let step = match entry.step {
+            Step::Started => state::journal::JournalStep::Started,
+            Step::Ended {
+                failed,
+                changed,
+                result,
+            } => state::journal::JournalStep::Ended {
+                failed,
+                changed,
+                result: result.and_then(|result| serde_json::to_string(&result).ok()),
+            },
+        };
+        let (id, node, role, title) = (entry.id, entry.node, entry.role, entry.title);
+        let note = state::journal::JournalNote {
+            run: run.to_owned(),
+            id,
+            node,
+            role,
+            title,
+            step,
+        };
+        let gone = |_| JournalError("its writer has ended".to_owned());
+        self.notes.send(Message::Note(note)).await.map_err(gone)
+    }
+
+    async fn flush(&self) -> Result<(), JournalError> {
+        let gone = || JournalError("its writer has ended".to_owned());
+        let (answer, done) = oneshot::channel();
+        self.notes
+            .send(Message::Flush(answer))
+            .await
+            .map_err(|_| gone())?;
+        done.await.map_err(|_| gone())?
+    }
+}

@@ -1,0 +1,476 @@
+//! One node's conversation with its agent: tasks go out, results come back, a dropped connection is resumed.
+//!
+//! After a reconnection everything that has no result yet is sent again under the same id; the agent runs nothing
+//! twice and answers from its journal. How the bytes travel is the [`Transport`]'s business.
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_protocol::PROTOCOL;
+use agent_protocol::frame::{FrameError, decode, encode};
+use agent_protocol::task::{FromAgent, Task, TaskResult, ToAgent};
+use async_trait::async_trait;
+use indexmap::IndexMap;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::hosts::HostSpec;
+
+pub mod ssh;
+
+/// Bytes both ways, with an agent at the other end.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// How nodes are reached.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Opens a connection to the node's agent.
+    async fn open(&self, host: &HostSpec) -> Result<Box<dyn Stream>, ConnectError>;
+
+    /// SHA-256 (hex) of the agent that nodes are to run; `None`: whichever they have.
+    fn agent_sha256(&self) -> Option<&str> {
+        None
+    }
+
+    /// Puts that agent on the node. Called when there is none, or another one, and at most once a run.
+    async fn install_agent(&self, host: &HostSpec) -> Result<(), ConnectError>;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Worth another try.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Another try would end the same: wrong host key, key not accepted, other protocol.
+    #[error("{0}")]
+    Refused(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("no result within {0} seconds")]
+    Timeout(u32),
+    #[error(
+        "interrupted: the agent began this task and cannot say whether it was done, and doing it again could do harm"
+    )]
+    Interrupted,
+    #[error("the task cannot be sent: {0}")]
+    Unsendable(String),
+}
+
+/// Patience with a node.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// For one attempt, up to the agent's greeting.
+    pub connect: Duration,
+    /// From the first failed attempt until the node is given up.
+    pub give_up: Duration,
+    /// Longest pause between attempts.
+    pub pause_max: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            connect: Duration::from_secs(60),
+            give_up: Duration::from_secs(180),
+            pause_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What a link tells beside results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEvent {
+    Connected,
+    Waiting(String),
+    Output { id: String, text: String },
+}
+
+/// A handle to the node's connection; the connection ends when the last handle is gone.
+#[derive(Clone)]
+pub struct Link {
+    requests: mpsc::Sender<Request>,
+}
+
+struct Request {
+    task: Task,
+    answer: oneshot::Sender<Result<TaskResult, LinkError>>,
+    deadline: Instant,
+    cancelled: bool,
+}
+
+/// Beyond a task's own time limit: for the agent to notice and to answer.
+const GRACE: Duration = Duration::from_secs(30);
+
+impl Link {
+    /// Starts the link; it connects when the first task comes.
+    pub fn start(
+        host: HostSpec,
+        run: String,
+        transport: Arc<dyn Transport>,
+        patience: Patience,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Self {
+        let (requests, inbox) = mpsc::channel(64);
+        let actor = Actor {
+            host,
+            run,
+            transport,
+            patience,
+            events,
+            inbox,
+            open: IndexMap::new(),
+            installed: false,
+            closed: false,
+            losses: 0,
+        };
+        tokio::spawn(actor.work());
+        Link { requests }
+    }
+
+    /// Runs one task on the node and waits for its result, across reconnections.
+    pub async fn run(&self, task: Task) -> Result<TaskResult, LinkError> {
+        let gone = || LinkError::Unreachable("the connection has been given up".to_owned());
+        let deadline =
+            Instant::now() + Duration::from_secs(u64::from(task.timeout_seconds)) + GRACE;
+        let (answer, result) = oneshot::channel();
+        let request = Request {
+            task,
+            answer,
+            deadline,
+            cancelled: false,
+        };
+        self.requests.send(request).await.map_err(|_| gone())?;
+        result.await.map_err(|_| gone())?
+    }
+}
+
+struct Actor {
+    host: HostSpec,
+    run: String,
+    transport: Arc<dyn Transport>,
+    patience: Patience,
+    events: mpsc::Sender<LinkEvent>,
+    inbox: mpsc::Receiver<Request>,
+    /// Sent or to be sent, without a result, in their order.
+    open: IndexMap<String, Request>,
+    installed: bool,
+    closed: bool,
+    /// Connections lost since the last result.
+    losses: u32,
+}
+
+/// A node that takes a task and drops the connection this often, without one result between, is given up.
+const LOSSES_MAX: u32 = 12;
+
+/// A peer that reads nothing for so long is as good as gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+struct Connection {
+    stream: Box<dyn Stream>,
+    buffer: Vec<u8>,
+}
+
+enum Lost {
+    Connection(String),
+    Protocol(String),
+}
+
+impl Actor {
+    async fn work(mut self) {
+        let mut connection: Option<Connection> = None;
+        loop {
+            if self.open.is_empty() {
+                if self.closed {
+                    return;
+                }
+                // Idle: nothing is read here. A connection that dropped meanwhile is noticed at the next task.
+                match self.inbox.recv().await {
+                    Some(request) => self.take(request),
+                    None => return,
+                };
+                if let Some(mut live) = connection.take()
+                    && self.send_open(&mut live).await.is_ok()
+                {
+                    connection = Some(live);
+                }
+            }
+            let mut live = match connection.take() {
+                Some(live) => live,
+                None => match self.connect().await {
+                    Ok(live) => live,
+                    Err(error) => {
+                        self.give_up(&error.to_string());
+                        continue;
+                    }
+                },
+            };
+            match self.converse(&mut live).await {
+                Ok(()) => connection = Some(live),
+                Err(Lost::Connection(reason)) => {
+                    self.losses += 1;
+                    if self.losses > LOSSES_MAX {
+                        self.give_up(&format!(
+                            "the connection was lost {LOSSES_MAX} times in a row: {reason}"
+                        ));
+                    } else {
+                        self.tell(LinkEvent::Waiting(reason)).await;
+                    }
+                }
+                Err(Lost::Protocol(reason)) => self.give_up(&reason),
+            }
+        }
+    }
+
+    /// Sends and receives until nothing is open.
+    async fn converse(&mut self, live: &mut Connection) -> Result<(), Lost> {
+        while !self.open.is_empty() {
+            let deadline = self.open.values().map(|request| request.deadline).min();
+            let deadline = deadline.unwrap_or_else(|| Instant::now() + GRACE);
+            tokio::select! {
+                request = self.inbox.recv(), if !self.closed => match request {
+                    Some(request) => {
+                        let id = self.take(request);
+                        self.send_one(live, &id).await?;
+                    }
+                    None => self.closed = true,
+                },
+                read = live.stream.read_buf(&mut live.buffer) => match read {
+                    Ok(0) => return Err(Lost::Connection("the connection was closed".to_owned())),
+                    Ok(_) => self.receive(live).await?,
+                    Err(error) => return Err(Lost::Connection(error.to_string())),
+                },
+                () = tokio::time::sleep_until(deadline) => self.expire(live).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, request: Request) -> String {
+        let id = request.task.id.clone();
+        self.open.insert(id.clone(), request);
+        id
+    }
+
+    async fn receive(&mut self, live: &mut Connection) -> Result<(), Lost> {
+        loop {
+            let message = decode::<FromAgent>(&mut live.buffer).map_err(|error| {
+                Lost::Protocol(format!("the node's agent speaks another language: {error}"))
+            })?;
+            let (id, result) = match message {
+                None => return Ok(()),
+                Some(FromAgent::Hello { .. }) => continue,
+                Some(FromAgent::Output { id, text }) => {
+                    // Dropped when nobody keeps up: it is for the live line only.
+                    let _ = self.events.try_send(LinkEvent::Output { id, text });
+                    continue;
+                }
+                Some(FromAgent::Done { id, result }) => (id, Ok(result)),
+                Some(FromAgent::Interrupted { id }) => (id, Err(LinkError::Interrupted)),
+            };
+            if let Some(request) = self.open.shift_remove(&id) {
+                self.losses = 0;
+                let result = match request.cancelled {
+                    true => Err(LinkError::Timeout(request.task.timeout_seconds)),
+                    false => result,
+                };
+                let _ = request.answer.send(result);
+            }
+        }
+    }
+
+    /// Cancels what is overdue; what is still there one grace later has no result.
+    async fn expire(&mut self, live: &mut Connection) -> Result<(), Lost> {
+        let now = Instant::now();
+        let overdue: Vec<String> = self
+            .open
+            .iter()
+            .filter(|(_, request)| request.deadline <= now)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in overdue {
+            let Some(request) = self.open.get_mut(&id) else {
+                continue;
+            };
+            if request.cancelled {
+                if let Some(request) = self.open.shift_remove(&id) {
+                    let _ = request
+                        .answer
+                        .send(Err(LinkError::Timeout(request.task.timeout_seconds)));
+                }
+                continue;
+            }
+            request.cancelled = true;
+            request.deadline = now + GRACE;
+            write(live, &ToAgent::Cancel { id }).await?;
+        }
+        Ok(())
+    }
+
+    /// Connects, greets, puts the right agent there if need be, and sends what is open.
+    async fn connect(&mut self) -> Result<Connection, ConnectError> {
+        let began = Instant::now();
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let error = match timeout(self.patience.connect, self.attempt()).await {
+                Ok(Ok(connection)) => {
+                    self.tell(LinkEvent::Connected).await;
+                    return Ok(connection);
+                }
+                Ok(Err(error @ ConnectError::Refused(_))) => return Err(error),
+                Ok(Err(error)) => error,
+                Err(_) => ConnectError::Unreachable(format!(
+                    "no answer within {} seconds",
+                    self.patience.connect.as_secs_f32()
+                )),
+            };
+            if began.elapsed() + pause > self.patience.give_up {
+                return Err(error);
+            }
+            self.tell(LinkEvent::Waiting(error.to_string())).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(self.patience.pause_max);
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Connection, ConnectError> {
+        loop {
+            let stream = self.transport.open(&self.host).await?;
+            let mut live = Connection {
+                stream,
+                buffer: Vec::new(),
+            };
+            let hello = ToAgent::Hello {
+                protocol: PROTOCOL,
+                run: self.run.clone(),
+                node: self.host.name.clone(),
+            };
+            let greeting = match write(&mut live, &hello).await {
+                Ok(()) => greeting(&mut live).await,
+                Err(lost) => Err(lost),
+            };
+            let wanted = self.transport.agent_sha256().map(str::to_owned);
+            match greeting {
+                Ok((protocol, sha256)) => {
+                    let right = protocol == PROTOCOL
+                        && wanted.as_ref().is_none_or(|wanted| *wanted == sha256);
+                    if !right && wanted.is_some() && !self.installed {
+                        self.installed = true;
+                        self.transport.install_agent(&self.host).await?;
+                        continue;
+                    }
+                    if protocol != PROTOCOL {
+                        return Err(ConnectError::Refused(format!(
+                            "the node's agent speaks protocol {protocol}, not {PROTOCOL}"
+                        )));
+                    }
+                }
+                Err(_) if wanted.is_some() && !self.installed => {
+                    self.installed = true;
+                    self.transport.install_agent(&self.host).await?;
+                    continue;
+                }
+                Err(Lost::Connection(reason)) => {
+                    return Err(ConnectError::Unreachable(format!("agent: {reason}")));
+                }
+                Err(Lost::Protocol(reason)) => return Err(ConnectError::Refused(reason)),
+            }
+            return match self.send_open(&mut live).await {
+                Ok(()) => Ok(live),
+                Err(Lost::Connection(reason) | Lost::Protocol(reason)) => {
+                    Err(ConnectError::Unreachable(reason))
+                }
+            };
+        }
+    }
+
+    async fn send_open(&mut self, live: &mut Connection) -> Result<(), Lost> {
+        let ids: Vec<String> = self.open.keys().cloned().collect();
+        for id in ids {
+            self.send_one(live, &id).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_one(&mut self, live: &mut Connection, id: &str) -> Result<(), Lost> {
+        let Some(request) = self.open.get(id) else {
+            return Ok(());
+        };
+        match encode(&ToAgent::Task(Box::new(request.task.clone()))) {
+            Ok(bytes) => write_bytes(live, &bytes).await,
+            // The task is at fault, not the connection.
+            Err(error @ (FrameError::TooLong(_) | FrameError::Json(_))) => {
+                if let Some(request) = self.open.shift_remove(id) {
+                    let _ = request
+                        .answer
+                        .send(Err(LinkError::Unsendable(error.to_string())));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn give_up(&mut self, reason: &str) {
+        for (_, request) in self.open.drain(..) {
+            let _ = request
+                .answer
+                .send(Err(LinkError::Unreachable(reason.to_owned())));
+        }
+    }
+
+    async fn tell(&self, event: LinkEvent) {
+        let _ = self.events.send(event).await;
+    }
+}
+
+async fn write(live: &mut Connection, message: &ToAgent) -> Result<(), Lost> {
+    let bytes = encode(message).map_err(|error| Lost::Protocol(error.to_string()))?;
+    write_bytes(live, &bytes).await
+}
+
+async fn write_bytes(live: &mut Connection, bytes: &[u8]) -> Result<(), Lost> {
+    let writing = async {
+        live.stream.write_all(bytes).await?;
+        live.stream.flush().await
+    };
+    match timeout(WRITE_TIMEOUT, writing).await {
+        Ok(result) => result.map_err(|error| Lost::Connection(error.to_string())),
+        Err(_) => Err(Lost::Connection(format!(
+            "the node read nothing for {} seconds",
+            WRITE_TIMEOUT.as_secs()
+        ))),
+    }
+}
+
+/// Protocol and SHA-256 from the agent's first message.
+async fn greeting(live: &mut Connection) -> Result<(u32, String), Lost> {
+    loop {
+        match decode::<FromAgent>(&mut live.buffer) {
+            Ok(Some(FromAgent::Hello {
+                protocol,
+                agent_sha256,
+                ..
+            })) => return Ok((protocol, agent_sha256)),
+            Ok(Some(_)) => {
+                return Err(Lost::Protocol(
+                    "the node's agent did not greet first".to_owned(),
+                ));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                return Err(Lost::Protocol(format!(
+                    "what answers on the node is no agent: {error}"
+                )));
+            }
+        }
+        match live.stream.read_buf(&mut live.buffer).await {
+            Ok(0) => return Err(Lost::Connection("it ended before it greeted".to_owned())),
+            Ok(_) => {}
+            Err(error) => return Err(Lost::Connection(error.to_string())),
+        }
+    }
+}

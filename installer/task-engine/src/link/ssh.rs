@@ -1,0 +1,266 @@
+//! SSH: one connection a node, the host key known beforehand, the agent pushed when it is not the right one.
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use russh::client::{self, Handle, Msg};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::{ChannelMsg, ChannelStream};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use super::{ConnectError, Stream, Transport};
+use crate::hosts::HostSpec;
+
+/// Where the agent lies on a node.
+pub const AGENT_PATH: &str = "/usr/local/sbin/wright-agent";
+
+/// Reaches nodes with the environment's key.
+pub struct Ssh {
+    key: Arc<PrivateKey>,
+    agent: Option<Agent>,
+    agent_path: String,
+    attach: String,
+    connect: Duration,
+}
+
+struct Agent {
+    bytes: Vec<u8>,
+    sha256: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    #[error("the SSH key `{path}` cannot be used: {reason}")]
+    Key { path: PathBuf, reason: String },
+    #[error("the agent `{path}` cannot be read: {source}")]
+    Agent {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Ssh {
+    /// `key` is the environment's private key. `agent` is the binary that nodes are to run; without it they keep the
+    /// one they have.
+    pub fn new(key: &Path, agent: Option<&Path>) -> Result<Self, SshError> {
+        let private = russh::keys::load_secret_key(key, None).map_err(|error| SshError::Key {
+            path: key.to_path_buf(),
+            reason: error.to_string(),
+        })?;
+        let agent = match agent {
+            None => None,
+            Some(path) => {
+                let bytes = std::fs::read(path).map_err(|source| SshError::Agent {
+                    path: path.to_path_buf(),
+                    source,
+                })?;
+                let sha256 = hex::encode(Sha256::digest(&bytes));
+                Some(Agent { bytes, sha256 })
+            }
+        };
+        Ok(Ssh {
+            key: Arc::new(private),
+            agent,
+            agent_path: AGENT_PATH.to_owned(),
+            attach: format!("{AGENT_PATH} attach"),
+            connect: Duration::from_secs(20),
+        })
+    }
+
+    /// Another place and command line for the agent: for tests that must not touch the machine's own.
+    pub fn with_agent_at(mut self, path: &str, attach: &str) -> Self {
+        path.clone_into(&mut self.agent_path);
+        attach.clone_into(&mut self.attach);
+        self
+    }
+
+    async fn session(&self, host: &HostSpec) -> Result<Handle<HostKey>, ConnectError> {
+        let wanted = PublicKey::from_openssh(host.host_key.trim()).map_err(|error| {
+            ConnectError::Refused(format!(
+                "the host key of `{}` is not known or not readable: {error}",
+                host.name
+            ))
+        })?;
+        let config = client::Config {
+            keepalive_interval: Some(Duration::from_secs(15)),
+            keepalive_max: 4,
+            nodelay: true,
+            ..client::Config::default()
+        };
+        let address = (host.address.as_str(), host.port);
+        let handler = HostKey { wanted };
+        let mut session = match timeout(
+            self.connect,
+            client::connect(Arc::new(config), address, handler),
+        )
+        .await
+        {
+            Ok(Ok(session)) => session,
+            Ok(Err(russh::Error::UnknownKey)) => {
+                return Err(ConnectError::Refused(format!(
+                    "`{}` at {}:{} showed another SSH host key than the one it was given; was it reinstalled by someone else?",
+                    host.name, host.address, host.port
+                )));
+            }
+            Ok(Err(error)) => return Err(unreachable(host, &error.to_string())),
+            Err(_) => {
+                return Err(unreachable(
+                    host,
+                    &format!("no answer within {} seconds", self.connect.as_secs()),
+                ));
+            }
+        };
+        let hash = session
+            .best_supported_rsa_hash()
+            .await
+            .ok()
+            .flatten()
+            .flatten();
+        let key = PrivateKeyWithHashAlg::new(self.key.clone(), hash);
+        let authenticated = session
+            .authenticate_publickey(host.user.clone(), key)
+            .await
+            .map_err(|error| unreachable(host, &error.to_string()))?;
+        if !authenticated.success() {
+            return Err(ConnectError::Refused(format!(
+                "`{}` does not accept our key for `{}`",
+                host.name, host.user
+            )));
+        }
+        Ok(session)
+    }
+}
+
+fn unreachable(host: &HostSpec, reason: &str) -> ConnectError {
+    ConnectError::Unreachable(format!(
+        "`{}` at {}:{}: {reason}",
+        host.name, host.address, host.port
+    ))
+}
+
+#[async_trait]
+impl Transport for Ssh {
+    async fn open(&self, host: &HostSpec) -> Result<Box<dyn Stream>, ConnectError> {
+        let session = self.session(host).await?;
+        let failed = |error: russh::Error| unreachable(host, &error.to_string());
+        let channel = session.channel_open_session().await.map_err(failed)?;
+        channel
+            .exec(true, self.attach.as_str())
+            .await
+            .map_err(failed)?;
+        Ok(Box::new(Attached {
+            stream: channel.into_stream(),
+            _session: session,
+        }))
+    }
+
+    fn agent_sha256(&self) -> Option<&str> {
+        self.agent.as_ref().map(|agent| agent.sha256.as_str())
+    }
+
+    async fn install_agent(&self, host: &HostSpec) -> Result<(), ConnectError> {
+        let Some(agent) = &self.agent else {
+            return Ok(());
+        };
+        let session = self.session(host).await?;
+        let failed = |error: russh::Error| unreachable(host, &error.to_string());
+        let mut channel = session.channel_open_session().await.map_err(failed)?;
+        let path = &self.agent_path;
+        // Written beside and moved: whoever starts the agent meanwhile gets the old one or the new one, whole. A
+        // running daemon is ended; the next attach starts the new one.
+        let command = format!(
+            "set -e; mkdir -p \"$(dirname {path})\"; cat > {path}.new; \
+             echo '{sha256}  {path}.new' | sha256sum -c --quiet; chmod 0755 {path}.new; mv -f {path}.new {path}; \
+             systemctl try-restart wright-agent.service >/dev/null 2>&1 || true",
+            sha256 = agent.sha256
+        );
+        channel.exec(true, command).await.map_err(failed)?;
+        channel.data(agent.bytes.as_slice()).await.map_err(failed)?;
+        channel.eof().await.map_err(failed)?;
+        let (mut status, mut said) = (None, Vec::new());
+        while let Some(message) = channel.wait().await {
+            match message {
+                ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+                ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }
+                    if said.len() < 4096 =>
+                {
+                    said.extend_from_slice(&data);
+                }
+                _ => {}
+            }
+        }
+        match status {
+            Some(0) => Ok(()),
+            Some(code) => Err(ConnectError::Refused(format!(
+                "the agent could not be put on `{}` (status {code}): {}",
+                host.name,
+                String::from_utf8_lossy(&said).trim()
+            ))),
+            None => Err(unreachable(
+                host,
+                "the connection ended while the agent was sent",
+            )),
+        }
+    }
+}
+
+/// Accepts one key and no other; never the first that comes.
+struct HostKey {
+    wanted: PublicKey,
+}
+
+impl client::Handler for HostKey {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, Self::Error> {
+        Ok(match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                key.key_data() == self.wanted.key_data()
+            }
+            _ => false,
+        })
+    }
+}
+
+/// The agent's input and output; the session ends with it.
+struct Attached {
+    stream: ChannelStream<Msg>,
+    _session: Handle<HostKey>,
+}
+
+impl AsyncRead for Attached {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Attached {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

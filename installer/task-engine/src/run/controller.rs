@@ -1,0 +1,218 @@
+//! Tasks that need no node: `set_fact`, `debug`, `assert`, `fail`, `pause`, `include_vars`, `wait_for_connection`.
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_protocol::task::TaskResult;
+use serde_json::{Map, Value as Json, json};
+
+use super::context::Context;
+use super::item::RoundEnd;
+use super::walk::Walk;
+use crate::event::Status;
+use crate::parse::{Action, Condition, Task};
+use crate::template::{TemplateError, display, is_omit};
+use crate::vars::Scope;
+
+pub(super) async fn run(
+    walk: &Walk,
+    task: &Task,
+    context: &Context,
+    scope: &Arc<Scope>,
+) -> Result<RoundEnd, TemplateError> {
+    let templates = &walk.engine.templates;
+    let render = |raw: &Option<Json>, otherwise: &str| match raw {
+        Some(raw) => templates.value(raw, scope).map(|value| display(&value)),
+        None => Ok(otherwise.to_owned()),
+    };
+    Ok(match &task.action {
+        Action::SetFact { facts } => {
+            let mut set = Vec::new();
+            for (name, raw) in facts {
+                let value = templates.value(raw, scope)?;
+                if !is_omit(&value) {
+                    set.push((name.clone(), value));
+                }
+            }
+            let facts: Map<String, Json> = set.iter().cloned().collect();
+            // They come back as `set`, not as facts of the node: they win over its variables.
+            let result = result("", [("facts", Json::Object(facts))]);
+            RoundEnd {
+                set,
+                ..RoundEnd::ok(result)
+            }
+        }
+        Action::Debug { msg, var, .. } => {
+            let shown = match var {
+                Some(name) => {
+                    let value = match templates.expression(name, scope) {
+                        Ok(value) => serde_json::to_value(value).unwrap_or_default(),
+                        Err(TemplateError::Undefined { .. }) => {
+                            Json::from("VARIABLE IS NOT DEFINED!")
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    format!(
+                        "{name}: {}",
+                        serde_json::to_string_pretty(&value).unwrap_or_default()
+                    )
+                }
+                None => match msg {
+                    Some(raw) => match templates.value(raw, scope)? {
+                        Json::String(text) => text,
+                        other => serde_json::to_string_pretty(&other).unwrap_or_default(),
+                    },
+                    None => "Hello world!".to_owned(),
+                },
+            };
+            RoundEnd::ok(result(&shown, []))
+        }
+        Action::Assert {
+            that,
+            fail_msg,
+            success_msg,
+            ..
+        } => {
+            for condition in that {
+                if !walk.conditions(std::slice::from_ref(condition), scope)? {
+                    let written = match condition {
+                        Condition::Expression(text) => text.clone(),
+                        Condition::Literal(value) => value.to_string(),
+                    };
+                    let msg = render(fail_msg, &format!("assertion failed: {written}"))?;
+                    let mut failed = RoundEnd::failed(msg);
+                    failed
+                        .result
+                        .data
+                        .insert("assertion".to_owned(), Json::from(written));
+                    return Ok(failed);
+                }
+            }
+            RoundEnd::ok(result(&render(success_msg, "All assertions passed")?, []))
+        }
+        Action::Fail { msg } => RoundEnd::failed(render(msg, "Failed as requested from task")?),
+        Action::Pause { seconds } => {
+            let value = templates.value(seconds, scope)?;
+            let seconds = value
+                .as_f64()
+                .or_else(|| display(&value).trim().parse().ok());
+            match seconds {
+                Some(seconds) if (0.0..=86_400.0).contains(&seconds) => {
+                    if !walk.engine.check() {
+                        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+                    }
+                    RoundEnd::ok(result("", []))
+                }
+                _ => RoundEnd::failed(format!("`{}` is no number of seconds", display(&value))),
+            }
+        }
+        Action::IncludeVars { file, name } => {
+            include_vars(walk, context, scope, file.as_deref(), name.as_deref())?
+        }
+        Action::WaitForConnection { .. } => match walk.greet(task).await {
+            Ok(()) => RoundEnd::ok(result("", [])),
+            Err(error) => RoundEnd::failed(error),
+        },
+        Action::ClearFacts => {
+            walk.node.clear_facts();
+            RoundEnd::ok(result("", []))
+        }
+        other => RoundEnd::new(
+            Status::Failed,
+            TaskResult {
+                failed: true,
+                msg: format!("`{}` cannot stand here", other.name()),
+                ..TaskResult::default()
+            },
+        ),
+    })
+}
+
+fn include_vars(
+    walk: &Walk,
+    context: &Context,
+    scope: &Arc<Scope>,
+    file: Option<&str>,
+    name: Option<&str>,
+) -> Result<RoundEnd, TemplateError> {
+    let Some(file) = file else {
+        return Ok(RoundEnd::failed("`include_vars` lacks `file`"));
+    };
+    let file = display(&walk.engine.templates.value(&Json::from(file), scope)?);
+    let mut places = Vec::new();
+    if let Some(role) = &context.role {
+        places.extend([
+            role.role.path.join("vars"),
+            role.role.path.join("tasks"),
+            role.role.path.clone(),
+        ]);
+    }
+    let playbook = &walk.engine.playbook.folder;
+    places.extend([playbook.join("vars"), playbook.clone()]);
+    let Some(path) = places
+        .iter()
+        .map(|place| place.join(&file))
+        .find(|path| path.is_file())
+    else {
+        return Ok(RoundEnd::failed(format!(
+            "there is no file of variables `{file}`"
+        )));
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            return Ok(RoundEnd::failed(format!(
+                "`{}` cannot be read: {error}",
+                path.display()
+            )));
+        }
+    };
+    let root = match yaml_source::parse(&path.to_string_lossy(), &text) {
+        Ok(document) => document.root.to_json(),
+        Err(faults) => return Ok(RoundEnd::failed(faults.to_string())),
+    };
+    let vars = match root {
+        Json::Object(map) => map,
+        Json::Null => Map::new(),
+        _ => {
+            return Ok(RoundEnd::failed(format!(
+                "`{}` is no mapping",
+                path.display()
+            )));
+        }
+    };
+    // Rendered now: what is kept with results is text, not templates.
+    let Json::Object(vars) = walk.engine.templates.value(
+        &Json::Object(vars.clone()),
+        &scope.with(crate::vars::Layer::new(&vars)),
+    )?
+    else {
+        return Ok(RoundEnd::failed("`include_vars` gave no mapping"));
+    };
+    let set = match name {
+        Some(name) => vec![(name.to_owned(), Json::Object(vars))],
+        None => vars.into_iter().collect(),
+    };
+    let result = result(
+        "",
+        [(
+            "ansible_included_var_files",
+            json!([path.to_string_lossy()]),
+        )],
+    );
+    Ok(RoundEnd {
+        set,
+        ..RoundEnd::ok(result)
+    })
+}
+
+fn result<const N: usize>(msg: &str, data: [(&str, Json); N]) -> TaskResult {
+    let data = data
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    TaskResult {
+        msg: msg.to_owned(),
+        data,
+        ..TaskResult::default()
+    }
+}

@@ -1,0 +1,413 @@
+//! Walking through one unit on one node: task lists, blocks with rescue and always, includes.
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use graph::Outcome;
+use serde_json::{Map, Value as Json, json};
+
+use super::context::Context;
+use super::item::TaskEnd;
+use super::node::{Node, lock, write};
+use super::{Engine, loops};
+use crate::event::{Event, Failure, Status};
+use crate::parse::{Action, Args, Block, Inherited, Item, Place, Task};
+use crate::plan::{Part, Work};
+
+/// Why a walk does not go on.
+pub(crate) enum Stop {
+    Failed {
+        task: String,
+        msg: String,
+        result: Json,
+    },
+    /// `meta: end_host`: the node's part in this play ends well.
+    EndHost,
+}
+
+pub(crate) type Flow = Result<(), Stop>;
+
+/// Includes in includes; a recursion that never ends is stopped here.
+const DEPTH_MAX: usize = 40;
+
+pub(crate) struct Walk {
+    pub engine: Arc<Engine>,
+    pub node: Arc<Node>,
+    pub work: Arc<Work>,
+    /// Counts tasks as they are met: part of their ids, the same in every walk with the same results.
+    pub met: usize,
+    pub in_handler: bool,
+    depth: usize,
+}
+
+impl Walk {
+    pub fn new(engine: Arc<Engine>, node: Arc<Node>, work: Arc<Work>) -> Self {
+        Walk {
+            engine,
+            node,
+            work,
+            met: 0,
+            in_handler: false,
+            depth: 0,
+        }
+    }
+
+    pub async fn run(mut self) -> Outcome {
+        let (node, role) = (self.node.spec.name.clone(), self.work.label.clone());
+        self.engine
+            .tell(Event::RoleStarted {
+                node: node.clone(),
+                role: role.clone(),
+            })
+            .await;
+        let work = self.work.clone();
+        self.node.learn("", &work.play.handlers);
+        if let Part::Role(role) = &work.part {
+            self.node.learn(&role.role.name, &role.role.handlers);
+        }
+        let context = Context::of(&work);
+        match self.all(&work, &context).await {
+            Ok(()) => {}
+            Err(Stop::EndHost) => {
+                lock(&self.node.ended).insert(work.play_number);
+            }
+            Err(Stop::Failed { task, msg, .. }) => {
+                let failure = Failure {
+                    node: node.clone(),
+                    role: role.clone(),
+                    task: task.clone(),
+                    msg: msg.clone(),
+                };
+                lock(&self.engine.failures).push(failure);
+                if work.play.any_errors_fatal {
+                    lock(&self.engine.fatal)
+                        .entry(work.play_number)
+                        .or_insert(node.clone());
+                }
+                self.engine
+                    .tell(Event::NodeFailed {
+                        node,
+                        role,
+                        task,
+                        msg,
+                    })
+                    .await;
+                return Outcome::Failed;
+            }
+        }
+        self.engine.tell(Event::RoleDone { node, role }).await;
+        Outcome::Done
+    }
+
+    async fn all(&mut self, work: &Work, context: &Context) -> Flow {
+        if work.gather_facts {
+            self.gather_facts(work, context).await?;
+        }
+        self.items(work.items(), context).await?;
+        // Handlers run when the role that defines them ends, so that what it provides to other nodes is complete.
+        self.flush(context).await
+    }
+
+    async fn gather_facts(&mut self, work: &Work, context: &Context) -> Flow {
+        let task = Arc::new(Task {
+            name: Some("Gather facts".to_owned()),
+            action: Action::Module {
+                name: "setup".to_owned(),
+                args: Args::Map(Map::new()),
+            },
+            inherited: Inherited {
+                tags: vec!["always".to_owned()],
+                ..Inherited::default()
+            },
+            r#loop: None,
+            register: None,
+            notify: Vec::new(),
+            listen: Vec::new(),
+            changed_when: None,
+            failed_when: None,
+            until: None,
+            retries: None,
+            delay: None,
+            timeout: None,
+            place: Place {
+                ..work.play.place.clone()
+            },
+        });
+        self.task(&task, context).await
+    }
+
+    pub fn items<'a>(&'a mut self, items: &'a [Item], context: &'a Context) -> BoxFuture<'a, Flow> {
+        async move {
+            for item in items {
+                match item {
+                    Item::Task(task) => self.task(task, context).await?,
+                    Item::Block(block) => self.block(block, context).await?,
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    async fn block(&mut self, block: &Arc<Block>, context: &Context) -> Flow {
+        let mut context = context.enter(&block.inherited);
+        if let Some(role) = &block.role {
+            self.node.learn(&role.name, &role.handlers);
+            context = context.enter_role(role);
+        }
+        let mut flow = self.items(&block.body, &context).await;
+        if let Err(Stop::Failed { task, result, .. }) = &flow
+            && !block.rescue.is_empty()
+        {
+            {
+                let mut recap = lock(&self.node.recap);
+                recap.failed = recap.failed.saturating_sub(1);
+                recap.rescued += 1;
+            }
+            let failed = [
+                ("ansible_failed_task".to_owned(), json!({"name": task})),
+                ("ansible_failed_result".to_owned(), result.clone()),
+            ];
+            write(&self.node.set).set(failed);
+            flow = self.items(&block.rescue, &context).await;
+        }
+        // `always` runs whatever happened; the first reason to stop is the one that counts.
+        let always = self.items(&block.always, &context).await;
+        flow.and(always)
+    }
+
+    pub async fn task(&mut self, task: &Arc<Task>, context: &Context) -> Flow {
+        self.met += 1;
+        let number = self.met;
+        let outer = context;
+        let context = context.enter(&task.inherited);
+        let spec = &self.engine.spec;
+        if !self.in_handler && !context.is_selected(&spec.tags, &spec.skip_tags) {
+            return Ok(());
+        }
+        if let Some(node) = lock(&self.engine.fatal).get(&self.work.play_number) {
+            let msg =
+                format!("stopped, because `{node}` failed and the play says `any_errors_fatal`");
+            return Err(Stop::Failed {
+                task: task.title(),
+                msg,
+                result: Json::Null,
+            });
+        }
+        match &task.action {
+            Action::FlushHandlers => match self.holds(task, &context).await? {
+                true => self.flush(&context).await,
+                false => Ok(()),
+            },
+            Action::EndHost => match self.holds(task, &context).await? {
+                true => Err(Stop::EndHost),
+                false => Ok(()),
+            },
+            Action::Noop => Ok(()),
+            Action::IncludeTasks { .. } | Action::IncludeRole { .. } => {
+                self.include(task, &context, outer).await
+            }
+            _ => {
+                let end = match context.inherited.run_once {
+                    Some(true) => self.once(task, &context, number).await,
+                    _ => self.perform(task, &context, number).await,
+                };
+                self.finish(task, end)
+            }
+        }
+    }
+
+    /// Takes over what a task gave, and says whether the walk goes on.
+    fn finish(&mut self, task: &Task, end: TaskEnd) -> Flow {
+        if let Some(name) = &task.register {
+            match &end.unknown {
+                Some(until) => write(&self.node.set).set_unknown(name, until),
+                None => write(&self.node.set).set([(name.clone(), end.register.clone())]),
+            }
+        }
+        write(&self.node.set).set(end.set);
+        for facts in &end.facts {
+            self.node.add_facts(facts);
+        }
+        self.node.notify(end.notify);
+        match end.failure {
+            Some(msg) => Err(Stop::Failed {
+                task: task.title(),
+                msg,
+                result: end.register,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The first node that comes here runs the task, the others wait for its result and take it over.
+    async fn once(&mut self, task: &Arc<Task>, context: &Context, number: usize) -> TaskEnd {
+        let key = format!("{}.{number} {}", self.work.id(), task.place);
+        let cell = lock(&self.engine.once).entry(key).or_default().clone();
+        let mut mine = false;
+        let end = cell
+            .get_or_init(|| {
+                mine = true;
+                self.perform(task, context, number)
+            })
+            .await
+            .clone();
+        match mine {
+            true => end,
+            // Handlers run where the task ran.
+            false => TaskEnd {
+                notify: Vec::new(),
+                ..end
+            },
+        }
+    }
+
+    /// `when` of a task that is no module: false also tells that it was skipped.
+    async fn holds(&mut self, task: &Task, context: &Context) -> Result<bool, Stop> {
+        let scope = context.scope(&self.engine, &self.node);
+        match self.conditions(&context.inherited.when, &scope) {
+            Ok(holds) => Ok(holds),
+            Err(error) => self.stop(task, &error.to_string()).await.map(|()| false),
+        }
+    }
+
+    /// A fault of the task itself, told as its failed result.
+    async fn stop(&mut self, task: &Task, msg: &str) -> Flow {
+        let status = Status::Failed;
+        self.tell_done(task, None, status, msg, Vec::new(), 0.0, false)
+            .await;
+        Err(Stop::Failed {
+            task: task.title(),
+            msg: msg.to_owned(),
+            result: json!({"failed": true, "msg": msg}),
+        })
+    }
+
+    async fn include(&mut self, task: &Arc<Task>, context: &Context, outer: &Context) -> Flow {
+        if self.depth >= DEPTH_MAX {
+            return self
+                .stop(
+                    task,
+                    &format!("includes are nested deeper than {DEPTH_MAX}"),
+                )
+                .await;
+        }
+        let scope = context.scope(&self.engine, &self.node);
+        let rounds = match loops::rounds(&self.engine.templates, task, &scope) {
+            Ok(rounds) => rounds,
+            Err(error) => return self.stop(task, &error.to_string()).await,
+        };
+        for round in rounds {
+            let scope = round.scope(&scope);
+            match self.conditions(&context.inherited.when, &scope) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.tell_done(
+                        task,
+                        round.label(),
+                        Status::Skipped,
+                        "",
+                        Vec::new(),
+                        0.0,
+                        false,
+                    )
+                    .await;
+                    continue;
+                }
+                Err(crate::template::TemplateError::Unknown { task: until }) => {
+                    self.tell_done(
+                        task,
+                        round.label(),
+                        Status::Unknown { until },
+                        "",
+                        Vec::new(),
+                        0.0,
+                        false,
+                    )
+                    .await;
+                    continue;
+                }
+                Err(error) => return self.stop(task, &error.to_string()).await,
+            }
+            // Of a dynamic include only the variables pass on, as in Ansible; its condition has been decided here.
+            let inner = outer
+                .with_vars(&task.inherited.vars)
+                .with_literals(round.vars.clone());
+            let (items, inner) = match self.included(task, &scope, inner) {
+                Ok(found) => found,
+                Err(msg) => return self.stop(task, &msg).await,
+            };
+            self.depth += 1;
+            let flow = self.items(&items, &inner).await;
+            self.depth -= 1;
+            flow?;
+        }
+        Ok(())
+    }
+
+    fn included(
+        &mut self,
+        task: &Task,
+        scope: &Arc<crate::vars::Scope>,
+        inner: Context,
+    ) -> Result<(Arc<Vec<Item>>, Context), String> {
+        let playbook = &self.engine.playbook;
+        let (path, inner) = match &task.action {
+            Action::IncludeRole {
+                role, tasks_from, ..
+            } => {
+                let role = playbook
+                    .roles
+                    .get(role)
+                    .ok_or_else(|| format!("the role `{role}` could not be read"))?;
+                self.node.learn(&role.name, &role.handlers);
+                let inner = inner.enter_role(role);
+                if tasks_from == "main" {
+                    return Ok((role.main.clone(), inner));
+                }
+                (vec![role.path.join("tasks").join(tasks_from)], inner)
+            }
+            Action::IncludeTasks { file } => {
+                let file = self
+                    .engine
+                    .templates
+                    .value(&Json::from(file.as_str()), scope)
+                    .map_err(|e| e.to_string())?;
+                let file = crate::template::display(&file);
+                let mut folders: Vec<PathBuf> = PathBuf::from(&*task.place.file)
+                    .parent()
+                    .map(PathBuf::from)
+                    .into_iter()
+                    .collect();
+                folders.extend(inner.role.as_ref().map(|role| role.role.path.join("tasks")));
+                folders.push(playbook.folder.clone());
+                (
+                    folders.iter().map(|folder| folder.join(&file)).collect(),
+                    inner,
+                )
+            }
+            _ => (Vec::new(), inner),
+        };
+        let endings = |path: &PathBuf| {
+            ["", ".yml", ".yaml"].map(|ending| {
+                let mut name = path.clone().into_os_string();
+                name.push(ending);
+                PathBuf::from(name)
+            })
+        };
+        let found = path
+            .iter()
+            .flat_map(endings)
+            .find_map(|path| playbook.files.get(&path));
+        match found {
+            Some(items) => Ok((items.clone(), inner)),
+            None => Err(format!(
+                "there is no task file `{}`",
+                path.first()
+                    .map(|path| path.display().to_string())
+                    .unwrap_or_default()
+            )),
+        }
+    }
+}
