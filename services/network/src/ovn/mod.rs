@@ -6,6 +6,8 @@ mod framing;
 pub mod ovsdb;
 pub mod reconcile;
 pub mod rows;
+#[cfg(test)]
+mod samples;
 pub mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};

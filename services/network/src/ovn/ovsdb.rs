@@ -90,7 +90,7 @@ impl Replica {
     }
 
     /// Applies `<table-updates>` (RFC 7047 section 4.1.6).
-    fn apply(&mut self, updates: &Value) -> Result<(), String> {
+    pub(super) fn apply(&mut self, updates: &Value) -> Result<(), String> {
         let tables = updates
             .as_object()
             .ok_or("table updates are not an object")?;
