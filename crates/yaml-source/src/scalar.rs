@@ -89,10 +89,9 @@ pub(crate) fn float(text: &str) -> Option<f64> {
     let (whole, fraction) = mantissa.split_once('.')?;
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit() || b == b'_');
     let begins = |s: &str| s.starts_with(|c: char| c.is_ascii_digit());
-    if !digits(whole)
-        || !digits(fraction)
-        || !(begins(whole) || whole.is_empty() && begins(fraction))
-    {
+    // A number that begins with its dot cannot have a sign.
+    let bare = whole.is_empty() && begins(fraction) && rest.len() == text.len();
+    if !digits(whole) || !digits(fraction) || !(begins(whole) || bare) {
         return None;
     }
     if let Some(exponent) = exponent {
