@@ -1,0 +1,152 @@
+//! The target disk: which one, emptying it, reading its partitions again, wiping it.
+//!
+//! It knows block devices, not images: what is written to them is `stream`'s matter.
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use agent_protocol::enrol::Disk;
+
+use super::console::say;
+
+/// What is zeroed at both ends of a disk so that no partition table is left: a GPT has one at each end.
+const WIPED_BYTES: u64 = 1 << 20;
+
+// linux/fs.h: BLKDISCARD and BLKZEROOUT take { start, length } in bytes; BLKGETSIZE64 gives bytes.
+nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
+nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
+nix::ioctl_none!(blkrrpart, 0x12, 95);
+nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ChoiceError {
+    #[error("the orders name disk `{wanted}`, this machine has {have}")]
+    Absent { wanted: String, have: String },
+    #[error("no disk holds the image's {bytes} bytes; this machine has {have}")]
+    TooSmall { bytes: u64, have: String },
+}
+
+/// The ordered disk, or the smallest that holds the image (the big ones are for storage).
+pub fn choose<'a>(disks: &'a [Disk], wanted: Option<&str>, image_bytes: u64) -> Result<&'a Disk, ChoiceError> {
+    let have = || match disks {
+        [] => "no disk at all".to_owned(),
+        _ => disks.iter().map(|disk| format!("{} of {} bytes", disk.name, disk.size_bytes)).collect::<Vec<_>>().join(", "),
+    };
+    let fits = |disk: &&Disk| disk.size_bytes >= image_bytes;
+    match wanted {
+        Some(wanted) => disks
+            .iter()
+            .find(|disk| disk.name == wanted)
+            .ok_or_else(|| ChoiceError::Absent { wanted: wanted.to_owned(), have: have() })
+            .and_then(|disk| Some(disk).filter(fits).ok_or_else(|| ChoiceError::TooSmall { bytes: image_bytes, have: have() })),
+        None => disks.iter().filter(fits).min_by_key(|disk| disk.size_bytes).ok_or_else(|| ChoiceError::TooSmall { bytes: image_bytes, have: have() }),
+    }
+}
+
+pub fn device(disk: &str) -> PathBuf {
+    Path::new("/dev").join(disk)
+}
+
+/// Device of a partition: `vda2`, but `nvme0n1p2` where the disk's name ends in a digit.
+pub fn partition(disk: &str, number: u32) -> PathBuf {
+    let between = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+    device(&format!("{disk}{between}{number}"))
+}
+
+pub fn open(device: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(device)
+}
+
+/// Frees the whole disk and, where the disk can do it cheaply, makes the image's range read as zeros.
+/// Returns whether zeros need not be written.
+///
+/// A discard alone promises nothing about what is read afterwards (virtio 1.2 §5.2.6.2, SATA without
+/// RZAT), so that holes would show old data; "write zeroes" does promise it.
+pub fn empty(disk: &File, name: &str, image_bytes: u64) -> io::Result<bool> {
+    let size = size(disk)?;
+    // SAFETY: the descriptor is an open block device and the range is two u64, as linux/fs.h says.
+    let discarded = unsafe { blkdiscard(disk.as_raw_fd(), &[0, size]) };
+    wipe(disk)?;
+    let offload = fs::read_to_string(format!("/sys/block/{name}/queue/write_zeroes_max_bytes")).ok();
+    let offload = offload.is_some_and(|bytes| bytes.trim().parse::<u64>().is_ok_and(|bytes| bytes > 0));
+    // The kernel wants whole sectors, 4096 bytes is a multiple of every sector size.
+    let range = [0, image_bytes.next_multiple_of(4096).min(size)];
+    // SAFETY: as above.
+    let zeroed = offload && unsafe { blkzeroout(disk.as_raw_fd(), &range) }.is_ok();
+    say("discard", format_args!("{name}: {} bytes, discarded: {}, reads as zeros: {zeroed}", size, discarded.is_ok()));
+    Ok(zeroed)
+}
+
+/// Destroys every partition table, so that neither firmware nor kernel finds anything to boot.
+pub fn wipe(disk: &File) -> io::Result<()> {
+    let size = size(disk)?;
+    let zeros = vec![0; WIPED_BYTES.min(size) as usize];
+    disk.write_all_at(&zeros, 0)?;
+    disk.write_all_at(&zeros, size - zeros.len() as u64)?;
+    disk.sync_all()
+}
+
+/// Makes the kernel read the partition table again. A plain file has none to read.
+pub fn reread_partitions(disk: &File) -> io::Result<()> {
+    // SAFETY: BLKRRPART takes no argument; the descriptor is open.
+    unsafe { blkrrpart(disk.as_raw_fd()) }.map(drop).map_err(io::Error::from)
+}
+
+/// Size in bytes of a block device, or of a plain file.
+fn size(disk: &File) -> io::Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: the kernel writes one u64 to the address given.
+    match unsafe { blkgetsize64(disk.as_raw_fd(), &mut bytes) } {
+        Ok(_) => Ok(bytes),
+        Err(nix::Error::ENOTTY) => Ok(disk.metadata()?.len()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disks() -> Vec<Disk> {
+        [("sda", 4000), ("nvme0n1", 1000), ("vda", 500)]
+            .map(|(name, size_bytes)| Disk { name: name.into(), size_bytes, rotational: false, serial: None, model: None })
+            .into()
+    }
+
+    #[test]
+    fn the_smallest_disk_that_holds_the_image_is_taken() {
+        assert_eq!(choose(&disks(), None, 800).unwrap().name, "nvme0n1");
+        assert_eq!(choose(&disks(), Some("sda"), 800).unwrap().name, "sda");
+    }
+
+    #[test]
+    fn a_disk_that_does_not_fit_is_refused_by_name() {
+        assert_eq!(choose(&[], None, 1).unwrap_err().to_string(), "no disk holds the image's 1 bytes; this machine has no disk at all");
+        assert_eq!(
+            choose(&disks(), Some("sdb"), 1).unwrap_err().to_string(),
+            "the orders name disk `sdb`, this machine has sda of 4000 bytes, nvme0n1 of 1000 bytes, vda of 500 bytes"
+        );
+        assert!(matches!(choose(&disks(), Some("vda"), 800), Err(ChoiceError::TooSmall { .. })));
+    }
+
+    #[test]
+    fn partitions_are_named_as_the_kernel_does() {
+        assert_eq!(partition("vda", 2), Path::new("/dev/vda2"));
+        assert_eq!(partition("nvme0n1", 2), Path::new("/dev/nvme0n1p2"));
+    }
+
+    #[test]
+    fn a_wiped_disk_has_zeros_at_both_ends() {
+        let file = tempfile::tempfile().unwrap();
+        let size = 3 * WIPED_BYTES;
+        file.write_all_at(&vec![7; size as usize], 0).unwrap();
+        wipe(&file).unwrap();
+        let mut bytes = vec![1; size as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let third = WIPED_BYTES as usize;
+        assert!(bytes[..third].iter().chain(&bytes[2 * third..]).all(|byte| *byte == 0));
+        assert!(bytes[third..2 * third].iter().all(|byte| *byte == 7));
+    }
+}

@@ -1,0 +1,88 @@
+//! `ini_file`: one option of a section.
+use agent_protocol::task::TaskResult;
+
+use super::replace;
+use crate::args::Args;
+use crate::context::{Context, Fault};
+use crate::spec::{Arg, Effect, Kind, Module};
+use crate::text::ini::{self, Style};
+
+pub const INI_FILE: Module = Module::new(
+    "ini_file",
+    "Set or remove one option of an INI file",
+    Effect::Converges,
+    ARGS,
+    run,
+)
+.file_args();
+
+const ARGS: &[Arg] = &[
+    Arg::new("path", Kind::Path, "the file")
+        .aliases(&["dest"])
+        .required(),
+    Arg::new(
+        "section",
+        Kind::Text,
+        "section; none: the lines before the first",
+    )
+    .default(""),
+    Arg::new(
+        "option",
+        Kind::Text,
+        "name of the option; with state=absent, none: the whole section",
+    ),
+    Arg::new("value", Kind::Text, "its value"),
+    Arg::new("state", Kind::Text, "whether it is to be there")
+        .choices(&["present", "absent"])
+        .default("present"),
+    Arg::new("no_extra_spaces", Kind::Flag, "no blanks around =").default("false"),
+    Arg::new("allow_no_value", Kind::Flag, "an option may stand alone").default("false"),
+    Arg::new("create", Kind::Flag, "make a file that is not there").default("true"),
+    Arg::new("backup", Kind::Flag, "keep the old file").default("false"),
+];
+
+fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
+    let (section, option) = (args.need("section"), args.text("option"));
+    let present = args.need("state") == "present";
+    let Some(before) = replace::read(context, args, present)? else {
+        return Ok(TaskResult::default());
+    };
+    let style = Style {
+        no_extra_spaces: args.flag("no_extra_spaces"),
+        allow_no_value: args.flag("allow_no_value"),
+    };
+    let after = match (present, option) {
+        (true, None) => return Err(Fault::new("option is required with state=present")),
+        (true, Some(_)) if args.text("value").is_none() && !style.allow_no_value => {
+            return Err(Fault::new("value is required unless allow_no_value=true"));
+        }
+        (true, Some(option)) => ini::set(&before, section, option, args.text("value"), &style),
+        (false, option) => ini::remove(&before, section, option),
+    };
+    replace::write(context, args, &before, &after)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::builtin::testing::Bench;
+    use serde_json::json;
+
+    #[test]
+    fn an_option_is_made_changed_and_removed() {
+        let bench = Bench::new();
+        bench.write("/etc/keep", "");
+        bench.converges(
+            "ini_file",
+            json!({"path": "/etc/x.ini", "section": "a", "option": "b", "value": 1}),
+        );
+        bench.converges(
+            "ini_file",
+            json!({"path": "/etc/x.ini", "section": "a", "option": "b", "value": true}),
+        );
+        assert_eq!(bench.read("/etc/x.ini"), "[a]\nb = True\n");
+        bench.converges(
+            "ini_file",
+            json!({"path": "/etc/x.ini", "section": "a", "option": "b", "state": "absent"}),
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! `mount`: an entry of `/etc/fstab`, and whether it is mounted.
+use agent_protocol::task::TaskResult;
+
+use crate::args::Args;
+use crate::attributes::Attributes;
+use crate::context::{Context, Fault, With, changed};
+use crate::spec::{Arg, Effect, Kind, Module};
+use crate::write::{Wish, place};
+
+pub const MOUNT: Module = Module::new(
+    "mount",
+    "Mount a file system, now and at boot",
+    Effect::Converges,
+    ARGS,
+    run,
+);
+
+const ARGS: &[Arg] = &[
+    Arg::new("path", Kind::Path, "where it is mounted").aliases(&["name"]).required(),
+    Arg::new("state", Kind::Text, "mounted: in fstab and mounted; present: in fstab only; unmounted: only not mounted; absent: neither").choices(&["mounted", "present", "unmounted", "absent", "remounted", "ephemeral"]).required(),
+    Arg::new("src", Kind::Text, "device or share"),
+    Arg::new("fstype", Kind::Text, "kind of file system"),
+    Arg::new("opts", Kind::Text, "options").default("defaults"),
+    Arg::new("dump", Kind::Text, "fifth field of fstab").default("0"),
+    Arg::new("passno", Kind::Text, "sixth field of fstab").default("0"),
+    Arg::new("fstab", Kind::Path, "the table").default("/etc/fstab"),
+];
+
+fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
+    let (path, state, fstab) = (
+        args.need("path").trim_end_matches('/'),
+        args.need("state"),
+        args.need("fstab"),
+    );
+    let path = if path.is_empty() { "/" } else { path };
+    let entry = match (state, args.text("src"), args.text("fstype")) {
+        ("mounted" | "present" | "ephemeral", Some(src), Some(kind)) => Some([
+            src,
+            path,
+            kind,
+            args.need("opts"),
+            args.need("dump"),
+            args.need("passno"),
+        ]),
+        ("mounted" | "present" | "ephemeral", ..) => {
+            return Err(Fault::new(format!(
+                "src and fstype are required with state={state}"
+            )));
+        }
+        _ => None,
+    };
+    let mut result = changed(false);
+    if matches!(state, "mounted" | "present" | "absent") {
+        let before = std::fs::read_to_string(context.path(fstab)).unwrap_or_default();
+        let after = edit(&before, path, entry.as_ref());
+        if before != after {
+            result = place(
+                context,
+                Wish {
+                    dest: fstab,
+                    content: after.as_bytes(),
+                    attributes: Attributes::default(),
+                    validate: None,
+                    backup: false,
+                },
+            )?;
+        }
+    }
+    let mounted = is_mounted(
+        &std::fs::read_to_string(context.path("/proc/self/mounts")).unwrap_or_default(),
+        path,
+    );
+    let act: Option<Vec<&str>> = match (state, mounted, &entry) {
+        ("mounted", false, _) => Some(vec!["mount", path]),
+        // The entry changed under a mounted file system.
+        ("mounted", true, _) if result.changed => Some(vec!["mount", "-o", "remount", path]),
+        ("ephemeral", false, Some([src, _, kind, opts, ..])) => {
+            Some(vec!["mount", "-t", kind, "-o", opts, src, path])
+        }
+        ("remounted", true, _) => Some(vec!["mount", "-o", "remount", path]),
+        ("unmounted" | "absent", true, _) => Some(vec!["umount", path]),
+        _ => None,
+    };
+    if let Some(act) = act {
+        result.changed = true;
+        if !context.check {
+            if act[0] == "mount" {
+                std::fs::create_dir_all(context.path(path))
+                    .map_err(Fault::io(format!("make {path}")))?;
+            }
+            context.must(&act)?;
+        }
+    }
+    Ok(result.with("name", path))
+}
+
+/// The table with one entry for `path`, or none. Comments and other entries stay as they are.
+fn edit(fstab: &str, path: &str, entry: Option<&[&str; 6]>) -> String {
+    let escaped = |field: &str| field.replace(' ', "\\040").replace('\t', "\\011");
+    let path = escaped(path);
+    let mut wanted = entry.map(|fields| fields.map(escaped).join(" "));
+    let mut out = String::new();
+    for line in fstab.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_it = !line.trim_start().starts_with('#') && fields.get(1) == Some(&path.as_str());
+        let kept = match (is_it, &wanted) {
+            (false, _) => line.to_owned(),
+            (true, Some(entry)) => {
+                let same = entry.split(' ').eq(fields.iter().copied());
+                let kept = if same { line.to_owned() } else { entry.clone() };
+                wanted = None;
+                kept
+            }
+            (true, None) => continue,
+        };
+        out.push_str(&kept);
+        out.push('\n');
+    }
+    if let Some(entry) = wanted {
+        out.push_str(&entry);
+        out.push('\n');
+    }
+    out
+}
+
+fn is_mounted(mounts: &str, path: &str) -> bool {
+    let path = path.replace(' ', "\\040");
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(1) == Some(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::builtin::testing::Bench;
+    use serde_json::json;
+
+    #[test]
+    fn a_file_system_is_mounted_and_taken_away() {
+        let bench = Bench::new();
+        bench.write("/etc/fstab", "# table\nLABEL=root / ext4 defaults 0 1\n");
+        bench.write("/proc/self/mounts", "/dev/vda2 / ext4 rw 0 0\n");
+        bench.write("/srv/keep", "");
+        std::fs::create_dir_all(bench.path("/srv/nfs data")).unwrap();
+        bench.program("mount", "for last; do :; done; printf 'x %s nfs rw 0 0\\n' \"$(echo \"$last\" | sed 's/ /\\\\040/')\" >> $ROOT/proc/self/mounts");
+        bench.program("umount", "sed -i '/nfs/d' $ROOT/proc/self/mounts");
+        bench.converges("mount", json!({"path": "/srv/nfs data", "src": "10.0.0.1:/x", "fstype": "nfs", "state": "mounted"}));
+        assert_eq!(
+            bench.read("/etc/fstab"),
+            "# table\nLABEL=root / ext4 defaults 0 1\n10.0.0.1:/x /srv/nfs\\040data nfs defaults 0 0\n"
+        );
+        bench.converges("mount", json!({"path": "/srv/nfs data", "state": "absent"}));
+        assert!(
+            bench
+                .run("mount", json!({"path": "/x", "state": "present"}))
+                .failed
+        );
+    }
+}
