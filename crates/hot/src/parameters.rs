@@ -81,6 +81,20 @@ pub enum Rule {
 }
 
 impl Parameter {
+    /// A parameter of this type without anything else.
+    pub fn of(kind: ParameterType) -> Self {
+        Parameter {
+            kind,
+            label: None,
+            description: None,
+            default: None,
+            hidden: false,
+            immutable: false,
+            tags: Vec::new(),
+            constraints: Vec::new(),
+        }
+    }
+
     /// The value as its type, from what a user or a default gives: text, or the value itself.
     pub fn coerce(&self, given: &Value) -> Result<Value, String> {
         let wrong = |what: &str| Err(format!("expected {what}, found {given}"));
@@ -264,21 +278,16 @@ mod tests {
     use serde_json::json;
 
     fn parameter(kind: ParameterType, rules: Vec<Rule>) -> Parameter {
+        let constraints = rules
+            .into_iter()
+            .map(|rule| Constraint {
+                rule,
+                description: None,
+            })
+            .collect();
         Parameter {
-            kind,
-            label: None,
-            description: None,
-            default: None,
-            hidden: false,
-            immutable: false,
-            tags: Vec::new(),
-            constraints: rules
-                .into_iter()
-                .map(|rule| Constraint {
-                    rule,
-                    description: None,
-                })
-                .collect(),
+            constraints,
+            ..Parameter::of(kind)
         }
     }
 

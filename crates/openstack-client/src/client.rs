@@ -100,6 +100,11 @@ impl Client {
         }
     }
 
+    /// Who this client is.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// Region of the catalogue that is used.
     pub fn region(&self) -> &str {
         &self.options.region

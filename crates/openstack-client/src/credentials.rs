@@ -19,6 +19,8 @@ pub enum Scope {
     ProjectId(String),
     /// A domain by id.
     DomainId(String),
+    /// What a trust (OS-TRUST) delegates, by its id.
+    Trust(String),
     /// The whole deployment.
     System,
     /// Nothing yet.
@@ -82,6 +84,7 @@ impl Credentials {
                         Some(json!({"project": {"name": name, "domain": {"id": domain_id}}}))
                     }
                     Scope::ProjectId(id) => Some(json!({"project": {"id": id}})),
+                    Scope::Trust(id) => Some(json!({"OS-TRUST:trust": {"id": id}})),
                     Scope::DomainId(id) => Some(json!({"domain": {"id": id}})),
                     Scope::System => Some(json!({"system": {"all": true}})),
                     Scope::Unscoped => None,
