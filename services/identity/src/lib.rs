@@ -1,1 +1,36 @@
+//! The identity service (Keystone): API v3 with users, projects, roles, tokens and the catalogue.
+//!
+//! Rooms as in every service: `api` decodes and encodes, `app` decides, `store` holds the tables.
 
+mod api;
+mod app;
+mod config;
+mod store;
+
+pub use config::{Bootstrap, BootstrapService, Config, TokenConfig};
+
+use service_kit::{Context, Service, StartError};
+use std::{sync::Arc, time::Duration};
+
+/// Migrates, bootstraps, and gives the router.
+pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> {
+    service_kit::store::migrate::<store::Migrator>(&ctx.db).await?;
+    let folder = config
+        .token
+        .key_dir
+        .clone()
+        .unwrap_or_else(|| ctx.data_dir.join("fernet-keys"));
+    let fernet = app::fernet::Fernet::open(&folder).map_err(|source| StartError::Io {
+        what: format!("Fernet keys in `{}`", folder.display()),
+        source,
+    })?;
+    let app = Arc::new(app::App {
+        db: ctx.db.clone(),
+        fernet,
+        token_life: Duration::from_secs(config.token.expiration_seconds),
+        public_url: ctx.public_url.clone(),
+    });
+    app.bootstrap(&config.bootstrap, &ctx.region).await?;
+    let router = api::api().into_router(Arc::clone(&app), app, &ctx.auth_url);
+    Ok(Service { router })
+}

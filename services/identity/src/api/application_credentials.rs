@@ -1,0 +1,196 @@
+//! `/v3/users/{user_id}/application_credentials`.
+
+use super::{
+    Shared,
+    body::{Attributes, or_null, single, v3},
+    users::own,
+};
+use crate::{
+    app::{App, duplicate, not_found, passwords, tokens::time_text},
+    store::entities::application_credential,
+};
+use axum::extract::State;
+use chrono::{NaiveDateTime, Utc};
+use http::{HeaderMap, StatusCode};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait, QueryFilter};
+use serde_json::{Value, json};
+use service_kit::{ApiError, Json, Path, Query, RequestContext};
+
+fn view(row: &application_credential::Model) -> Value {
+    let roles: Vec<String> = serde_json::from_str(&row.roles).unwrap_or_default();
+    let roles: Vec<Value> = roles.into_iter().map(|id| json!({ "id": id })).collect();
+    let expires = (row.expires_at != 0).then(|| {
+        time_text(row.expires_at * 1_000_000)
+            .trim_end_matches('Z')
+            .to_owned()
+    });
+    json!({
+        "id": row.id,
+        "name": row.name,
+        "description": or_null(&row.description),
+        "project_id": row.project_id,
+        "user_id": row.user_id,
+        "roles": roles,
+        "unrestricted": row.unrestricted,
+        "expires_at": expires,
+        "system": null,
+    })
+}
+
+pub async fn list(
+    State(app): State<Shared>,
+    context: RequestContext,
+    Path(user_id): Path<String>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    own(&context, &user_id, "identity:list_application_credentials")?;
+    let rows = application_credential::Entity::find()
+        .filter(application_credential::Column::UserId.eq(&user_id))
+        .all(&app.db)
+        .await?;
+    let path = format!("/users/{user_id}/application_credentials");
+    let base = v3(&app, &headers);
+    Ok(super::body::collection(
+        "application_credentials",
+        &path,
+        &base,
+        &query,
+        rows.iter().map(view).collect(),
+    ))
+}
+
+pub async fn create(
+    State(app): State<Shared>,
+    context: RequestContext,
+    Path(user_id): Path<String>,
+    headers: HeaderMap,
+    body: Json<Value>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    // Only for oneself: nobody may mint credentials of another.
+    if context.user_id != user_id || context.project_id.is_empty() {
+        return Err(ApiError::policy("identity:create_application_credential"));
+    }
+    if context.token.application_credential.is_some() {
+        return Err(ApiError::forbidden(
+            "Forbidden",
+            "Application credentials cannot make further ones.",
+        ));
+    }
+    let mut given = Attributes::open("application_credential", body)?;
+    let (id, generated) = App::new_credential();
+    let chosen = given.text("secret")?;
+    let rounds = if chosen.is_some() {
+        passwords::ROUNDS
+    } else {
+        passwords::ROUNDS_RANDOM
+    };
+    let secret = chosen.unwrap_or(generated);
+    let held = &context.token.roles;
+    let roles: Vec<String> = match given.value("roles") {
+        None | Some(Value::Null) => held.iter().map(|role| role.id.clone()).collect(),
+        Some(wanted) => wanted
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|role| {
+                let text = |name: &str| role.get(name).and_then(Value::as_str);
+                held.iter()
+                    .find(|kept| text("id") == Some(&kept.id) || text("name") == Some(&kept.name))
+                    .map(|kept| kept.id.clone())
+                    .ok_or_else(|| {
+                        ApiError::bad_request(
+                            "BadRequest",
+                            "A role is asked for that the token does not have.",
+                        )
+                    })
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    let expires_at = match given
+        .nullable("expires_at")?
+        .filter(|text| !text.is_empty())
+    {
+        None => 0,
+        Some(text) => {
+            NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), "%Y-%m-%dT%H:%M:%S%.f")
+                .map(|time| time.and_utc())
+                .ok()
+                .filter(|time| *time > Utc::now())
+                .map(|time| time.timestamp())
+                .ok_or_else(|| {
+                    ApiError::bad_request(
+                        "BadRequest",
+                        "expires_at must be a time in the future, ISO 8601.",
+                    )
+                })?
+        }
+    };
+    let row = application_credential::Model {
+        id,
+        name: given.required_name()?,
+        user_id: user_id.clone(),
+        project_id: context.project_id.clone(),
+        secret_hash: passwords::hash(&secret, rounds).await?,
+        description: given.nullable("description")?.unwrap_or_default(),
+        roles: json!(roles).to_string(),
+        unrestricted: given.flag("unrestricted")?.unwrap_or(false),
+        expires_at,
+    };
+    application_credential::Entity::insert(row.clone().into_active_model())
+        .exec_without_returning(&app.db)
+        .await
+        .map_err(duplicate("application credential", &row.name))?;
+    let mut view = view(&row);
+    // Shown this once.
+    view["secret"] = secret.into();
+    let plural = format!("users/{user_id}/application_credentials");
+    Ok((
+        StatusCode::CREATED,
+        Json(single(
+            "application_credential",
+            &plural,
+            &v3(&app, &headers),
+            view,
+        )),
+    ))
+}
+
+async fn find(
+    app: &Shared,
+    user_id: &str,
+    id: &str,
+) -> Result<application_credential::Model, ApiError> {
+    let row = application_credential::Entity::find_by_id(id)
+        .one(&app.db)
+        .await?;
+    row.filter(|row| row.user_id == user_id)
+        .ok_or_else(|| not_found("application credential", id))
+}
+
+pub async fn show(
+    State(app): State<Shared>,
+    context: RequestContext,
+    Path((user_id, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    own(&context, &user_id, "identity:get_application_credential")?;
+    let row = find(&app, &user_id, &id).await?;
+    let plural = format!("users/{user_id}/application_credentials");
+    Ok(Json(single(
+        "application_credential",
+        &plural,
+        &v3(&app, &headers),
+        view(&row),
+    )))
+}
+
+pub async fn delete(
+    State(app): State<Shared>,
+    context: RequestContext,
+    Path((user_id, id)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    own(&context, &user_id, "identity:delete_application_credential")?;
+    find(&app, &user_id, &id).await?.delete(&app.db).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,356 @@
+//! `/v3/projects` and `/v3/domains`: a domain is a project with `is_domain`.
+
+use super::{
+    Shared,
+    body::{Attributes, add_extra, collection, merge_extra, or_null, single, v3},
+};
+use crate::{
+    app::{bootstrap::DEFAULT_DOMAIN, duplicate, new_id, not_found},
+    store::entities::{assignment, group, project, user},
+};
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait,
+    PaginatorTrait, QueryFilter, QueryOrder,
+};
+use serde_json::{Value, json};
+use service_kit::{ApiError, Json, Path, Query, RequestContext, store};
+
+/// A project as the API prints it.
+pub fn view(row: &project::Model) -> Value {
+    let mut view = json!({
+        "id": row.id,
+        "name": row.name,
+        "domain_id": or_null(&row.domain_id),
+        "parent_id": or_null(&row.parent_id),
+        "is_domain": row.is_domain,
+        "enabled": row.enabled,
+        "description": row.description,
+        "tags": [],
+        "options": {},
+    });
+    add_extra(&mut view, &row.extra);
+    view
+}
+
+/// A domain as the API prints it.
+pub fn domain_view(row: &project::Model) -> Value {
+    let mut view = json!({
+        "id": row.id,
+        "name": row.name,
+        "enabled": row.enabled,
+        "description": row.description,
+        "tags": [],
+        "options": {},
+    });
+    add_extra(&mut view, &row.extra);
+    view
+}
+
+async fn find(app: &Shared, id: &str) -> Result<project::Model, ApiError> {
+    let row = project::Entity::find_by_id(id)
+        .one(&app.db)
+        .await?
+        .filter(|row| !row.is_domain);
+    row.ok_or_else(|| not_found("project", id))
+}
+
+/// A domain, or 404.
+pub async fn find_domain(app: &Shared, id: &str) -> Result<project::Model, ApiError> {
+    let row = project::Entity::find_by_id(id)
+        .one(&app.db)
+        .await?
+        .filter(|row| row.is_domain);
+    row.ok_or_else(|| not_found("domain", id))
+}
+
+async fn all(app: &Shared, domains: bool) -> Result<Vec<project::Model>, ApiError> {
+    Ok(project::Entity::find()
+        .filter(project::Column::IsDomain.eq(domains))
+        .order_by_asc(project::Column::Name)
+        .all(&app.db)
+        .await?)
+}
+
+pub async fn list(
+    State(app): State<Shared>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let rows = all(&app, false).await?;
+    Ok(collection(
+        "projects",
+        "/projects",
+        &v3(&app, &headers),
+        &query,
+        rows.iter().map(view).collect(),
+    ))
+}
+
+pub async fn create(
+    State(app): State<Shared>,
+    context: RequestContext,
+    headers: HeaderMap,
+    body: Json<Value>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let mut given = Attributes::open("project", body)?;
+    let name = given.required_name()?;
+    let parent_id = given.nullable("parent_id")?.filter(|id| !id.is_empty());
+    let domain_id = match given.text("domain_id")? {
+        Some(id) => id,
+        None => match &parent_id {
+            Some(parent) => match find(&app, parent).await {
+                Ok(parent) => parent.domain_id,
+                Err(_) => parent.clone(),
+            },
+            None if context.domain.id.is_empty() => DEFAULT_DOMAIN.to_owned(),
+            None => context.domain.id.clone(),
+        },
+    };
+    find_domain(&app, &domain_id).await?;
+    let row = project::Model {
+        id: new_id(),
+        name,
+        parent_id: parent_id.unwrap_or_else(|| domain_id.clone()),
+        domain_id,
+        is_domain: false,
+        enabled: given.flag("enabled")?.unwrap_or(true),
+        description: given.nullable("description")?.unwrap_or_default(),
+        extra: merge_extra("{}", given.extra()),
+    };
+    insert(&app, &row, "project").await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(single(
+            "project",
+            "projects",
+            &v3(&app, &headers),
+            view(&row),
+        )),
+    ))
+}
+
+async fn insert(app: &Shared, row: &project::Model, what: &'static str) -> Result<(), ApiError> {
+    project::Entity::insert(row.clone().into_active_model())
+        .exec_without_returning(&app.db)
+        .await
+        .map(drop)
+        .map_err(duplicate(what, &row.name))
+}
+
+pub async fn show(
+    State(app): State<Shared>,
+    context: RequestContext,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    if !context.owns(&id) {
+        return Err(ApiError::policy("identity:get_project"));
+    }
+    Ok(Json(single(
+        "project",
+        "projects",
+        &v3(&app, &headers),
+        view(&find(&app, &id).await?),
+    )))
+}
+
+/// What PATCH changes on a project or a domain.
+async fn change(
+    app: &Shared,
+    row: project::Model,
+    mut given: Attributes,
+) -> Result<project::Model, ApiError> {
+    let (old_name, extra, domain_id) = (row.name.clone(), row.extra.clone(), row.domain_id.clone());
+    let mut row = row.into_active_model();
+    if given.text("domain_id")?.is_some_and(|id| id != domain_id) {
+        return Err(ApiError::bad_request(
+            "BadRequest",
+            "Cannot change Domain ID",
+        ));
+    }
+    let _ = given.value("parent_id");
+    if let Some(name) = given.name()? {
+        row.name = Set(name);
+    }
+    if let Some(enabled) = given.flag("enabled")? {
+        row.enabled = Set(enabled);
+    }
+    if let Some(description) = given.nullable("description")? {
+        row.description = Set(description);
+    }
+    row.extra = Set(merge_extra(&extra, given.extra()));
+    row.update(&app.db)
+        .await
+        .map_err(duplicate("project", &old_name))
+}
+
+pub async fn update(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Json<Value>,
+) -> Result<Json<Value>, ApiError> {
+    let row = change(
+        &app,
+        find(&app, &id).await?,
+        Attributes::open("project", body)?,
+    )
+    .await?;
+    Ok(Json(single(
+        "project",
+        "projects",
+        &v3(&app, &headers),
+        view(&row),
+    )))
+}
+
+/// Deletes a project or domain with the assignments on it.
+async fn remove(app: &Shared, row: project::Model, kind: &str) -> Result<(), ApiError> {
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        assignment::Entity::delete_many()
+            .filter(assignment::Column::TargetKind.eq(kind))
+            .filter(assignment::Column::TargetId.eq(&row.id))
+            .exec(&tx)
+            .await?;
+        row.clone().delete(&tx).await?;
+        tx.commit().await
+    })
+    .await
+    .map_err(ApiError::from)
+}
+
+pub async fn delete(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let row = find(&app, &id).await?;
+    let children = project::Entity::find()
+        .filter(project::Column::ParentId.eq(&id))
+        .count(&app.db)
+        .await?;
+    if children > 0 {
+        let message =
+            format!("Cannot delete the project {id} since it is not a leaf in the hierarchy.");
+        return Err(ApiError::forbidden("Forbidden", message));
+    }
+    remove(&app, row, "project").await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub async fn list_domains(
+    State(app): State<Shared>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let rows = all(&app, true).await?;
+    Ok(collection(
+        "domains",
+        "/domains",
+        &v3(&app, &headers),
+        &query,
+        rows.iter().map(domain_view).collect(),
+    ))
+}
+
+pub async fn create_domain(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    body: Json<Value>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let mut given = Attributes::open("domain", body)?;
+    let row = project::Model {
+        id: new_id(),
+        name: given.required_name()?,
+        domain_id: String::new(),
+        parent_id: String::new(),
+        is_domain: true,
+        enabled: given.flag("enabled")?.unwrap_or(true),
+        description: given.nullable("description")?.unwrap_or_default(),
+        extra: merge_extra("{}", given.extra()),
+    };
+    insert(&app, &row, "domain").await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(single(
+            "domain",
+            "domains",
+            &v3(&app, &headers),
+            domain_view(&row),
+        )),
+    ))
+}
+
+pub async fn show_domain(
+    State(app): State<Shared>,
+    context: RequestContext,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    if !context.is_admin && context.domain.id != id && context.token.user.domain.id != id {
+        return Err(ApiError::policy("identity:get_domain"));
+    }
+    Ok(Json(single(
+        "domain",
+        "domains",
+        &v3(&app, &headers),
+        domain_view(&find_domain(&app, &id).await?),
+    )))
+}
+
+pub async fn update_domain(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Json<Value>,
+) -> Result<Json<Value>, ApiError> {
+    let row = change(
+        &app,
+        find_domain(&app, &id).await?,
+        Attributes::open("domain", body)?,
+    )
+    .await?;
+    Ok(Json(single(
+        "domain",
+        "domains",
+        &v3(&app, &headers),
+        domain_view(&row),
+    )))
+}
+
+/// Only a disabled domain, and only an empty one: upstream deletes what is inside, which nobody
+/// can take back.
+pub async fn delete_domain(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let row = find_domain(&app, &id).await?;
+    if row.enabled {
+        return Err(ApiError::forbidden(
+            "Forbidden",
+            "Cannot delete a domain that is enabled, please disable it first.",
+        ));
+    }
+    let inside = project::Entity::find()
+        .filter(project::Column::DomainId.eq(&id))
+        .count(&app.db)
+        .await?
+        + user::Entity::find()
+            .filter(user::Column::DomainId.eq(&id))
+            .count(&app.db)
+            .await?
+        + group::Entity::find()
+            .filter(group::Column::DomainId.eq(&id))
+            .count(&app.db)
+            .await?;
+    if inside > 0 {
+        return Err(ApiError::conflict(
+            "Conflict",
+            format!("The domain still holds {inside} projects, users or groups."),
+        ));
+    }
+    remove(&app, row, "domain").await?;
+    Ok(StatusCode::NO_CONTENT)
+}

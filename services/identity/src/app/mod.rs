@@ -1,0 +1,55 @@
+//! Identity's logic: tokens, roles, catalogue, bootstrap. Knows no HTTP beyond the faults it gives.
+
+pub mod bootstrap;
+pub mod catalog;
+pub mod fernet;
+pub mod passwords;
+pub mod payload;
+pub mod roles;
+pub mod tokens;
+
+use fernet::Fernet;
+use sea_orm::DatabaseConnection;
+use service_kit::ApiError;
+use std::time::Duration;
+
+/// What every handler works with.
+pub struct App {
+    /// Identity's database.
+    pub db: DatabaseConnection,
+    /// Makes and reads tokens.
+    pub fernet: Fernet,
+    /// How long a token lives.
+    pub token_life: Duration,
+    /// `http://HOST:5000`, for links when a request names no host.
+    pub public_url: String,
+}
+
+/// A new id: 32 hex digits.
+pub fn new_id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// µs since 1970.
+pub fn now_micros() -> i64 {
+    chrono::Utc::now().timestamp_micros()
+}
+
+/// Keystone's 404.
+pub fn not_found(what: &str, id: &str) -> ApiError {
+    ApiError::not_found("NotFound", format!("Could not find {what}: {id}."))
+}
+
+/// An insert that met a unique index is Keystone's 409, anything else our fault.
+pub fn duplicate(what: &'static str, name: &str) -> impl FnOnce(sea_orm::DbErr) -> ApiError {
+    let message = format!(
+        "Conflict occurred attempting to store {what} - Duplicate entry found with name {name}."
+    );
+    move |error| {
+        if service_kit::store::is_duplicate(&error) {
+            ApiError::conflict("Conflict", message)
+        } else {
+            error.into()
+        }
+    }
+}

@@ -1,0 +1,602 @@
+//! Getting, validating and revoking tokens.
+//!
+//! A token's text holds ids only ([`Payload`]); who may do what is looked up at each validation.
+
+use crate::{
+    app::{
+        App, catalog, new_id, not_found, now_micros, passwords,
+        payload::{Payload, TokenScope},
+        roles::{self, Target},
+    },
+    store::entities::{application_credential, project, revocation, user},
+};
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, SecondsFormat};
+use openstack_types::{DomainRef, NamedRef, ProjectRef, Token, UserRef};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use service_kit::{ApiError, TokenError, TokenValidator, store};
+use std::sync::Arc;
+
+/// Bits of [`Payload::methods`] and their names.
+const METHODS: [(u8, &str); 3] = [(1, "password"), (2, "token"), (4, "application_credential")];
+
+/// `{"auth": ...}` of `POST /v3/auth/tokens`.
+#[derive(Debug, Deserialize)]
+pub struct AuthRequest {
+    identity: Identity,
+    #[serde(default)]
+    scope: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Identity {
+    methods: Vec<String>,
+    #[serde(default)]
+    password: Option<PasswordMethod>,
+    #[serde(default)]
+    token: Option<TokenMethod>,
+    #[serde(default)]
+    application_credential: Option<ApplicationCredentialMethod>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PasswordMethod {
+    user: PasswordUser,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reference {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    domain: Option<Box<Reference>>,
+}
+
+#[derive(Deserialize)]
+struct PasswordUser {
+    #[serde(flatten)]
+    user: Reference,
+    password: String,
+}
+
+impl std::fmt::Debug for PasswordUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswordUser")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenMethod {
+    id: String,
+}
+
+impl std::fmt::Debug for TokenMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenMethod(..)")
+    }
+}
+
+#[derive(Deserialize)]
+struct ApplicationCredentialMethod {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    user: Option<Reference>,
+    secret: String,
+}
+
+impl std::fmt::Debug for ApplicationCredentialMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApplicationCredentialMethod")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who has proved to be whom, so far.
+struct Proof {
+    user: user::Model,
+    methods: u8,
+    /// Of the token that was shown.
+    parent: Option<Payload>,
+    credential: Option<application_credential::Model>,
+}
+
+impl App {
+    /// Checks the proof, finds the scope, and makes a token: its text and its body.
+    pub async fn authenticate(&self, request: AuthRequest) -> Result<(String, Token), ApiError> {
+        let proof = self.prove(&request.identity).await?;
+        let scope = match (&proof.credential, &request.scope) {
+            (Some(credential), None) => TokenScope::Project(credential.project_id.clone()),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::bad_request(
+                    "BadRequest",
+                    "Application credentials cannot request a scope.",
+                ));
+            }
+            (None, Some(scope)) => self.requested_scope(scope).await?,
+            (None, None) => self.default_scope(&proof).await?,
+        };
+        let now = now_micros();
+        let life = i64::try_from(self.token_life.as_micros()).unwrap_or(i64::MAX);
+        let mut audit_ids = vec![*uuid::Uuid::new_v4().as_bytes()];
+        // A token made from a token lives no longer, and bears the first one's audit id.
+        let mut expires_at = now.saturating_add(life);
+        if let Some(parent) = &proof.parent {
+            expires_at = expires_at.min(parent.expires_at);
+            audit_ids.extend(parent.audit_ids.last());
+        }
+        let payload = Payload {
+            user_id: proof.user.id.clone(),
+            methods: proof.methods | proof.parent.as_ref().map_or(0, |parent| parent.methods),
+            scope,
+            issued_at: now,
+            expires_at,
+            audit_ids,
+            application_credential: proof.credential.map(|row| row.id).unwrap_or_default(),
+        };
+        let token = self
+            .describe(&payload, true)
+            .await?
+            .ok_or_else(ApiError::unauthorized)?;
+        let seconds = u64::try_from(now / 1_000_000).unwrap_or(0);
+        Ok((self.fernet.encrypt(&payload.to_bytes(), seconds), token))
+    }
+
+    async fn prove(&self, identity: &Identity) -> Result<Proof, ApiError> {
+        let missing = |name: &str| {
+            ApiError::bad_request(
+                "BadRequest",
+                format!("Expecting to find {name} in identity."),
+            )
+        };
+        let mut proof: Option<Proof> = None;
+        for method in &identity.methods {
+            let next = match method.as_str() {
+                "password" => {
+                    self.by_password(
+                        identity
+                            .password
+                            .as_ref()
+                            .ok_or_else(|| missing("password"))?,
+                    )
+                    .await?
+                }
+                "token" => {
+                    self.by_token(identity.token.as_ref().ok_or_else(|| missing("token"))?)
+                        .await?
+                }
+                "application_credential" => {
+                    let given = identity.application_credential.as_ref();
+                    self.by_credential(given.ok_or_else(|| missing("application_credential"))?)
+                        .await?
+                }
+                _ => {
+                    return Err(ApiError::unauthorized()
+                        .with_cause(format!("method `{method}` is not offered")));
+                }
+            };
+            proof = Some(match proof {
+                None => next,
+                Some(before) if before.user.id == next.user.id => Proof {
+                    methods: before.methods | next.methods,
+                    parent: before.parent.or(next.parent),
+                    credential: before.credential.or(next.credential),
+                    user: before.user,
+                },
+                Some(_) => {
+                    return Err(
+                        ApiError::unauthorized().with_cause("the methods name different users")
+                    );
+                }
+            });
+        }
+        proof.ok_or_else(|| missing("methods"))
+    }
+
+    async fn by_password(&self, method: &PasswordMethod) -> Result<Proof, ApiError> {
+        let user = self.find_user(&method.user.user).await?;
+        let hash = user
+            .as_ref()
+            .map(|user| user.password_hash.as_str())
+            .unwrap_or_default();
+        let fits = passwords::verify(&method.user.password, hash).await?;
+        match user {
+            Some(user) if fits && self.usable(&user).await? => Ok(Proof {
+                user,
+                methods: 1,
+                parent: None,
+                credential: None,
+            }),
+            _ => Err(ApiError::unauthorized().with_cause("wrong user or password, or disabled")),
+        }
+    }
+
+    async fn by_token(&self, method: &TokenMethod) -> Result<Proof, ApiError> {
+        let (payload, _) = self
+            .validate_text(&method.id, false)
+            .await?
+            .ok_or_else(ApiError::unauthorized)?;
+        if !payload.application_credential.is_empty() {
+            return Err(ApiError::forbidden(
+                "Forbidden",
+                "Application credentials cannot be rescoped.",
+            ));
+        }
+        let user = user::Entity::find_by_id(&payload.user_id)
+            .one(&self.db)
+            .await?;
+        let user = user.ok_or_else(ApiError::unauthorized)?;
+        Ok(Proof {
+            user,
+            methods: 2,
+            parent: Some(payload),
+            credential: None,
+        })
+    }
+
+    async fn by_credential(&self, method: &ApplicationCredentialMethod) -> Result<Proof, ApiError> {
+        let row = match (&method.id, &method.name, &method.user) {
+            (Some(id), _, _) => {
+                application_credential::Entity::find_by_id(id)
+                    .one(&self.db)
+                    .await?
+            }
+            (None, Some(name), Some(owner)) => match self.find_user(owner).await? {
+                None => None,
+                Some(user) => {
+                    application_credential::Entity::find()
+                        .filter(application_credential::Column::UserId.eq(user.id))
+                        .filter(application_credential::Column::Name.eq(name))
+                        .one(&self.db)
+                        .await?
+                }
+            },
+            _ => {
+                return Err(ApiError::bad_request(
+                    "BadRequest",
+                    "Expecting id, or name and user, of the credential.",
+                ));
+            }
+        };
+        let hash = row
+            .as_ref()
+            .map(|row| row.secret_hash.as_str())
+            .unwrap_or_default();
+        let fits = passwords::verify(&method.secret, hash).await?;
+        let row = row.filter(|row| {
+            fits && (row.expires_at == 0 || row.expires_at > now_micros() / 1_000_000)
+        });
+        let Some(credential) = row else {
+            return Err(
+                ApiError::unauthorized().with_cause("wrong or expired application credential")
+            );
+        };
+        match user::Entity::find_by_id(&credential.user_id)
+            .one(&self.db)
+            .await?
+        {
+            Some(user) if self.usable(&user).await? => Ok(Proof {
+                user,
+                methods: 4,
+                parent: None,
+                credential: Some(credential),
+            }),
+            _ => Err(ApiError::unauthorized().with_cause("the credential's user is disabled")),
+        }
+    }
+
+    /// A user by id, or by name in a domain by id or name.
+    async fn find_user(&self, reference: &Reference) -> Result<Option<user::Model>, ApiError> {
+        if let Some(id) = &reference.id {
+            return Ok(user::Entity::find_by_id(id).one(&self.db).await?);
+        }
+        let (Some(name), Some(domain)) = (&reference.name, &reference.domain) else {
+            return Err(ApiError::bad_request(
+                "BadRequest",
+                "Expecting to find id, or name and domain, in user.",
+            ));
+        };
+        let Some(domain) = self.find_domain(domain).await? else {
+            return Ok(None);
+        };
+        let rows = user::Entity::find()
+            .filter(user::Column::DomainId.eq(domain.id))
+            .filter(user::Column::Name.eq(name))
+            .one(&self.db)
+            .await?;
+        Ok(rows)
+    }
+
+    async fn find_domain(&self, reference: &Reference) -> Result<Option<project::Model>, ApiError> {
+        let query = project::Entity::find().filter(project::Column::IsDomain.eq(true));
+        let query = match (&reference.id, &reference.name) {
+            (Some(id), _) => query.filter(project::Column::Id.eq(id)),
+            (None, Some(name)) => query.filter(project::Column::Name.eq(name)),
+            (None, None) => {
+                return Err(ApiError::bad_request(
+                    "BadRequest",
+                    "Expecting to find id or name in domain.",
+                ));
+            }
+        };
+        Ok(query.one(&self.db).await?)
+    }
+
+    /// Enabled, in an enabled domain.
+    async fn usable(&self, user: &user::Model) -> Result<bool, ApiError> {
+        if !user.enabled {
+            return Ok(false);
+        }
+        let domain = project::Entity::find_by_id(&user.domain_id)
+            .one(&self.db)
+            .await?;
+        Ok(domain.is_some_and(|domain| domain.enabled))
+    }
+
+    async fn requested_scope(&self, scope: &Value) -> Result<TokenScope, ApiError> {
+        if scope.as_str() == Some("unscoped") {
+            return Ok(TokenScope::Unscoped);
+        }
+        if scope
+            .get("system")
+            .and_then(|system| system.get("all"))
+            .and_then(Value::as_bool)
+            == Some(true)
+        {
+            return Ok(TokenScope::System);
+        }
+        let read = |value: &Value| {
+            serde_json::from_value::<Reference>(value.clone()).map_err(|error| {
+                ApiError::bad_request("BadRequest", format!("The scope is wrong: {error}"))
+            })
+        };
+        if let Some(wanted) = scope.get("project") {
+            let reference = read(wanted)?;
+            let id = match (&reference.id, &reference.name, &reference.domain) {
+                (Some(id), _, _) => Some(id.clone()),
+                (None, Some(name), Some(domain)) => match self.find_domain(domain).await? {
+                    None => None,
+                    Some(domain) => project::Entity::find()
+                        .filter(project::Column::DomainId.eq(domain.id))
+                        .filter(project::Column::Name.eq(name))
+                        .one(&self.db)
+                        .await?
+                        .map(|row| row.id),
+                },
+                _ => {
+                    return Err(ApiError::bad_request(
+                        "BadRequest",
+                        "Expecting to find id, or name and domain, in project.",
+                    ));
+                }
+            };
+            // An unknown project is the same 401 as one without a role there.
+            return id
+                .map(TokenScope::Project)
+                .ok_or_else(ApiError::unauthorized);
+        }
+        if let Some(wanted) = scope.get("domain") {
+            let domain = self.find_domain(&read(wanted)?).await?;
+            return domain
+                .map(|row| TokenScope::Domain(row.id))
+                .ok_or_else(ApiError::unauthorized);
+        }
+        Err(ApiError::bad_request(
+            "BadRequest",
+            "Expecting to find project, domain or system in scope.",
+        ))
+    }
+
+    /// The user's default project when there is a role on it, else none.
+    async fn default_scope(&self, proof: &Proof) -> Result<TokenScope, ApiError> {
+        let id = &proof.user.default_project_id;
+        if id.is_empty() || proof.parent.is_some() {
+            return Ok(TokenScope::Unscoped);
+        }
+        let roles = roles::roles_on(&self.db, &proof.user.id, Target::Project(id)).await?;
+        Ok(if roles.is_empty() {
+            TokenScope::Unscoped
+        } else {
+            TokenScope::Project(id.clone())
+        })
+    }
+
+    /// Reads a token's text; nothing when it is not valid now.
+    pub async fn validate_text(
+        &self,
+        text: &str,
+        catalog: bool,
+    ) -> Result<Option<(Payload, Token)>, ApiError> {
+        let payload = self
+            .fernet
+            .decrypt(text)
+            .and_then(|bytes| Payload::from_bytes(&bytes));
+        let Some(payload) = payload.filter(|payload| payload.expires_at > now_micros()) else {
+            return Ok(None);
+        };
+        if let Some(audit_id) = payload.audit_ids.first() {
+            let revoked = revocation::Entity::find_by_id(audit_text(audit_id))
+                .one(&self.db)
+                .await?;
+            if revoked.is_some() {
+                return Ok(None);
+            }
+        }
+        let token = self.describe(&payload, catalog).await?;
+        Ok(token.map(|token| (payload, token)))
+    }
+
+    /// The token's body; nothing when user, scope or roles are gone.
+    async fn describe(
+        &self,
+        payload: &Payload,
+        with_catalog: bool,
+    ) -> Result<Option<Token>, ApiError> {
+        let Some(user) = user::Entity::find_by_id(&payload.user_id)
+            .one(&self.db)
+            .await?
+        else {
+            return Ok(None);
+        };
+        if payload.issued_at < user.tokens_valid_from || !self.usable(&user).await? {
+            return Ok(None);
+        }
+        let mut token = Token {
+            methods: METHODS
+                .iter()
+                .filter(|(bit, _)| payload.methods & bit != 0)
+                .map(|(_, name)| (*name).to_owned())
+                .collect(),
+            audit_ids: payload.audit_ids.iter().map(audit_text).collect(),
+            issued_at: time_text(payload.issued_at),
+            expires_at: time_text(payload.expires_at),
+            ..Token::default()
+        };
+        let mut project_id = None;
+        let target = match &payload.scope {
+            TokenScope::Unscoped => None,
+            TokenScope::Project(id) => {
+                let Some(row) = project::Entity::find_by_id(id)
+                    .one(&self.db)
+                    .await?
+                    .filter(|row| row.enabled)
+                else {
+                    return Ok(None);
+                };
+                // A domain may act as a project, of itself.
+                let domain_id = if row.is_domain {
+                    row.id.clone()
+                } else {
+                    row.domain_id.clone()
+                };
+                let Some(domain) = self.domain_ref(&domain_id).await? else {
+                    return Ok(None);
+                };
+                token.is_domain = Some(row.is_domain);
+                token.project = Some(ProjectRef {
+                    id: row.id,
+                    name: row.name,
+                    domain,
+                });
+                project_id = Some(id.as_str());
+                Some(Target::Project(id))
+            }
+            TokenScope::Domain(id) => {
+                let Some(domain) = self.domain_ref(id).await? else {
+                    return Ok(None);
+                };
+                token.domain = Some(domain);
+                Some(Target::Domain(id))
+            }
+            TokenScope::System => {
+                token.system = Some(json!({"all": true}));
+                Some(Target::System)
+            }
+        };
+        if let Some(target) = target {
+            token.roles = roles::roles_on(&self.db, &user.id, target).await?;
+            if !payload.application_credential.is_empty() {
+                let row =
+                    application_credential::Entity::find_by_id(&payload.application_credential)
+                        .one(&self.db)
+                        .await?;
+                let Some(row) = row else { return Ok(None) };
+                let kept: Vec<String> = serde_json::from_str(&row.roles).unwrap_or_default();
+                let kept = roles::expand(&self.db, kept).await?;
+                token.roles.retain(|role| kept.contains(role));
+                token.application_credential =
+                    Some(json!({"id": row.id, "name": row.name, "restricted": !row.unrestricted}));
+            }
+            if token.roles.is_empty() {
+                return Ok(None);
+            }
+            if with_catalog {
+                token.catalog = Some(catalog::catalog(&self.db, &user.id, project_id).await?);
+            }
+        }
+        let domain = self.domain_ref(&user.domain_id).await?.unwrap_or_default();
+        token.user = UserRef {
+            id: user.id,
+            name: user.name,
+            domain,
+            password_expires_at: None,
+        };
+        Ok(Some(token))
+    }
+
+    async fn domain_ref(&self, id: &str) -> Result<Option<DomainRef>, ApiError> {
+        let row = project::Entity::find_by_id(id).one(&self.db).await?;
+        Ok(row
+            .filter(|row| row.is_domain && row.enabled)
+            .map(|row| NamedRef {
+                id: row.id,
+                name: row.name,
+            }))
+    }
+
+    /// Ends a token.
+    pub async fn revoke(&self, text: &str) -> Result<(), ApiError> {
+        let (payload, _) = self
+            .validate_text(text, false)
+            .await?
+            .ok_or_else(|| not_found("token", "(hidden)"))?;
+        let Some(audit_id) = payload.audit_ids.first() else {
+            return Ok(());
+        };
+        let row = revocation::ActiveModel {
+            audit_id: Set(audit_text(audit_id)),
+            expires_at: Set(payload.expires_at / 1_000_000),
+        };
+        match revocation::Entity::insert(row)
+            .exec_without_returning(&self.db)
+            .await
+        {
+            Err(error) if !store::is_duplicate(&error) => return Err(error.into()),
+            _ => {}
+        }
+        // Expired tokens need no row any more.
+        revocation::Entity::delete_many()
+            .filter(revocation::Column::ExpiresAt.lt(now_micros() / 1_000_000))
+            .exec(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// A new application credential's row id and secret.
+    pub fn new_credential() -> (String, String) {
+        (new_id(), URL_SAFE_NO_PAD.encode(rand::random::<[u8; 48]>()))
+    }
+}
+
+/// Identity asks itself.
+#[async_trait]
+impl TokenValidator for App {
+    async fn validate(&self, token: &str) -> Result<Arc<Token>, TokenError> {
+        match self.validate_text(token, false).await {
+            Ok(Some((_, token))) => Ok(Arc::new(token)),
+            Ok(None) => Err(TokenError::Invalid),
+            Err(error) => Err(TokenError::Unavailable(error.to_string())),
+        }
+    }
+}
+
+fn audit_text(id: &[u8; 16]) -> String {
+    URL_SAFE_NO_PAD.encode(id)
+}
+
+/// `2026-11-23T19:00:00.000000Z`
+pub fn time_text(micros: i64) -> String {
+    DateTime::from_timestamp_micros(micros)
+        .unwrap_or_default()
+        .to_rfc3339_opts(SecondsFormat::Micros, true)
+}

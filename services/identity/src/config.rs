@@ -1,0 +1,83 @@
+//! Identity's own sections of its configuration file. Unknown keys are refused.
+
+use serde::Deserialize;
+use service_kit::Secret;
+use std::path::PathBuf;
+
+/// Everything but `[service]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How tokens are made.
+    #[serde(default)]
+    pub token: TokenConfig,
+    /// What must exist before anybody can log in.
+    pub bootstrap: Bootstrap,
+}
+
+/// `[token]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// Life of a token in seconds.
+    #[serde(default = "default_life")]
+    pub expiration_seconds: u64,
+    /// Folder of the Fernet keys, the same on every controller; default: `fernet-keys` in `data_dir`.
+    #[serde(default)]
+    pub key_dir: Option<PathBuf>,
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        TokenConfig {
+            expiration_seconds: default_life(),
+            key_dir: None,
+        }
+    }
+}
+
+fn default_life() -> u64 {
+    3600
+}
+
+/// `[bootstrap]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// Password of the user `admin`.
+    #[serde(default)]
+    pub admin_password: Option<Secret>,
+    /// File with it.
+    #[serde(default)]
+    pub admin_password_file: Option<PathBuf>,
+    /// The services of this cloud.
+    #[serde(default)]
+    pub services: Vec<BootstrapService>,
+}
+
+/// `[[bootstrap.services]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootstrapService {
+    /// `compute`
+    #[serde(rename = "type")]
+    pub service_type: String,
+    /// `nova`
+    pub name: String,
+    /// Its user in the project `service`.
+    pub user: String,
+    /// The user's password.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// File with it.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// URL for users; `%(project_id)s` is filled in.
+    pub public_url: String,
+    /// URL for services; default: `public_url`.
+    #[serde(default)]
+    pub internal_url: Option<String>,
+    /// URL for administrators; default: `internal_url`.
+    #[serde(default)]
+    pub admin_url: Option<String>,
+}

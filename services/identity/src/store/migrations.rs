@@ -1,0 +1,226 @@
+//! Identity's schema, in the order in which it grew.
+
+use sea_orm_migration::{
+    async_trait,
+    prelude::{
+        Alias, ColumnDef, DbErr, Index, MigrationName, MigrationTrait, MigratorTrait,
+        SchemaManager, Table, TableCreateStatement,
+    },
+};
+
+/// Every migration.
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(First)]
+    }
+}
+
+struct First;
+
+impl MigrationName for First {
+    fn name(&self) -> &str {
+        "identity_0001_first"
+    }
+}
+
+/// Kinds of columns: ids (also hex and words), names, texts.
+fn id(name: &str) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .string_len(64)
+        .not_null()
+        .to_owned()
+}
+fn name(name: &str) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .string_len(255)
+        .not_null()
+        .to_owned()
+}
+fn text(name: &str) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .text()
+        .not_null()
+        .to_owned()
+}
+fn flag(name: &str) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .boolean()
+        .not_null()
+        .to_owned()
+}
+fn number(name: &str) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .big_integer()
+        .not_null()
+        .to_owned()
+}
+
+fn table(table: &str, key: &[&str], columns: Vec<ColumnDef>) -> TableCreateStatement {
+    let mut statement = Table::create()
+        .table(Alias::new(table))
+        .if_not_exists()
+        .to_owned();
+    for column in columns {
+        statement.col(column);
+    }
+    let mut primary = Index::create();
+    for part in key {
+        primary.col(Alias::new(*part));
+    }
+    statement.primary_key(&mut primary);
+    statement
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for First {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let tables = [
+            table(
+                "projects",
+                &["id"],
+                vec![
+                    id("id"),
+                    name("name"),
+                    id("domain_id"),
+                    id("parent_id"),
+                    flag("is_domain"),
+                    flag("enabled"),
+                    text("description"),
+                    text("extra"),
+                ],
+            ),
+            table(
+                "users",
+                &["id"],
+                vec![
+                    id("id"),
+                    name("name"),
+                    id("domain_id"),
+                    id("default_project_id"),
+                    flag("enabled"),
+                    name("password_hash"),
+                    number("tokens_valid_from"),
+                    text("extra"),
+                ],
+            ),
+            table(
+                "user_groups",
+                &["id"],
+                vec![id("id"), name("name"), id("domain_id"), text("description")],
+            ),
+            table(
+                "memberships",
+                &["group_id", "user_id"],
+                vec![id("group_id"), id("user_id")],
+            ),
+            table(
+                "roles",
+                &["id"],
+                vec![id("id"), name("name"), id("domain_id"), text("description")],
+            ),
+            table(
+                "implied_roles",
+                &["prior_id", "implied_id"],
+                vec![id("prior_id"), id("implied_id")],
+            ),
+            table(
+                "assignments",
+                &[
+                    "actor_kind",
+                    "actor_id",
+                    "target_kind",
+                    "target_id",
+                    "role_id",
+                ],
+                vec![
+                    id("actor_kind"),
+                    id("actor_id"),
+                    id("target_kind"),
+                    id("target_id"),
+                    id("role_id"),
+                ],
+            ),
+            table(
+                "regions",
+                &["id"],
+                vec![name("id"), name("parent_region_id"), text("description")],
+            ),
+            table(
+                "services",
+                &["id"],
+                vec![
+                    id("id"),
+                    name("service_type"),
+                    name("name"),
+                    text("description"),
+                    flag("enabled"),
+                ],
+            ),
+            table(
+                "endpoints",
+                &["id"],
+                vec![
+                    id("id"),
+                    id("service_id"),
+                    id("interface"),
+                    name("region_id"),
+                    text("url"),
+                    flag("enabled"),
+                ],
+            ),
+            table(
+                "revocations",
+                &["audit_id"],
+                vec![id("audit_id"), number("expires_at")],
+            ),
+            table(
+                "application_credentials",
+                &["id"],
+                vec![
+                    id("id"),
+                    name("name"),
+                    id("user_id"),
+                    id("project_id"),
+                    name("secret_hash"),
+                    text("description"),
+                    text("roles"),
+                    flag("unrestricted"),
+                    number("expires_at"),
+                ],
+            ),
+        ];
+        for statement in tables {
+            manager.create_table(statement).await?;
+        }
+        let unique = [
+            ("projects", ["domain_id", "name"]),
+            ("users", ["domain_id", "name"]),
+            ("user_groups", ["domain_id", "name"]),
+            ("roles", ["domain_id", "name"]),
+            ("application_credentials", ["user_id", "name"]),
+        ];
+        for (table, columns) in unique {
+            let mut index = Index::create();
+            index
+                .name(format!("{table}_unique_name"))
+                .table(Alias::new(table))
+                .unique()
+                .if_not_exists();
+            for column in columns {
+                index.col(Alias::new(column));
+            }
+            manager.create_index(index).await?;
+        }
+        let mut index = Index::create();
+        index
+            .name("assignments_target")
+            .table(Alias::new("assignments"))
+            .if_not_exists();
+        index
+            .col(Alias::new("target_kind"))
+            .col(Alias::new("target_id"));
+        manager.create_index(index).await
+    }
+}
