@@ -9,8 +9,9 @@ use std::net::IpAddr;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
-    IntoActiveModel, Order, QueryFilter, QueryOrder, SqlErr,
+    AccessMode, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, EntityTrait, IntoActiveModel, IsolationLevel, Order, QueryFilter, QueryOrder, SqlErr,
+    TransactionTrait,
 };
 use service_kit::ApiError;
 use service_kit::store::Conflict;
@@ -113,8 +114,16 @@ saver!(save_security_group, security_group);
 
 /// The whole virtual network, in one consistent read.
 pub async fn load_topology(db: &DatabaseConnection) -> Result<Topology, DbErr> {
-    // One transaction, so that a port is not seen without its addresses.
-    let tx = service_kit::store::begin(db).await?;
+    // One snapshot, so that a port is not seen without its addresses. SQLite's transactions are such by themselves.
+    let tx = if db.get_database_backend() == DbBackend::Sqlite {
+        db.begin().await?
+    } else {
+        db.begin_with_config(
+            Some(IsolationLevel::RepeatableRead),
+            Some(AccessMode::ReadOnly),
+        )
+        .await?
+    };
     macro_rules! all {
         ($table:ident, $($column:ident),+) => {
             $table::Entity::find()$(.order_by($table::Column::$column, Order::Asc))+.all(&tx).await?

@@ -1,1 +1,8 @@
-//! Integration tests.
+//! Integration tests: the API over a simulated driver, the store on real databases, and a real OVN.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod api;
+mod databases;
+mod real_ovn;
+mod support;
