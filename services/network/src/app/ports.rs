@@ -419,6 +419,12 @@ fn check_rights(
         return Ok(());
     }
     super::admin_only(caller, attributes, action, &OWNER)?;
+    let chosen = attributes
+        .decode::<Vec<FixedIp>>("fixed_ips")?
+        .unwrap_or_default();
+    if chosen.iter().any(|one| one.ip_address.is_some()) {
+        return Err(faults::policy(&format!("{action}:fixed_ips:ip_address")));
+    }
     let trusted = attributes
         .text("device_owner")?
         .is_some_and(|owner| device_owner::is_trusted(&owner));
