@@ -6,18 +6,34 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 /// The service's own part of its configuration file.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Realise nothing: ports are plugged by pretending. For tests and for looking around.
     pub simulate: bool,
     /// Where OVN's databases are. Not needed with `simulate`.
     pub ovn: Ovn,
-    /// Physical networks that provider networks may lie on.
+    /// Physical networks that provider networks may lie on; `physnet-app` unless said otherwise.
     pub physical_networks: Vec<PhysicalNetwork>,
     pub network: Network,
     /// Default limits of a project by resource, for example `port = 500`; -1 is no limit.
     pub quotas: BTreeMap<String, i32>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            simulate: false,
+            ovn: Ovn::default(),
+            physical_networks: vec![PhysicalNetwork {
+                name: "physnet-app".to_owned(),
+                mtu: ethernet_mtu(),
+                vlan_range: None,
+            }],
+            network: Network::default(),
+            quotas: BTreeMap::new(),
+        }
+    }
 }
 
 /// OVN's databases: `tcp:ADDRESS:PORT` or `unix:PATH`, several with commas between.
@@ -154,6 +170,14 @@ pub const DEFAULT_QUOTAS: [(&str, i32); 10] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_example_holds() {
+        let config: Config = toml::from_str(include_str!("../network.example.toml")).unwrap();
+        assert_eq!(config.check(), Vec::<String>::new());
+        assert_eq!(config.physical_networks[0].vlan_range, Some((100, 199)));
+        assert!(toml::from_str::<Config>("[ovn]\nnorthbuond = 1").is_err());
+    }
 
     #[test]
     fn all_faults_are_told() {
