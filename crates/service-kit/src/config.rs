@@ -119,6 +119,9 @@ pub struct LogConfig {
     /// Filter in `tracing`'s notation; default `info`.
     #[serde(default)]
     pub level: Option<String>,
+    /// Only into the file: for a program that talks to a person on standard error.
+    #[serde(default)]
+    pub quiet: bool,
 }
 
 fn default_region() -> String {

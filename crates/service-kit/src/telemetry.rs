@@ -40,7 +40,7 @@ pub fn init(config: &LogConfig) -> io::Result<()> {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
-        .with_writer(Output { file })
+        .with_writer(Output { file, quiet: config.quiet })
         .try_init();
     Ok(())
 }
@@ -48,6 +48,7 @@ pub fn init(config: &LogConfig) -> io::Result<()> {
 #[derive(Clone)]
 struct Output {
     file: Option<Arc<File>>,
+    quiet: bool,
 }
 
 impl<'a> MakeWriter<'a> for Output {
@@ -61,7 +62,9 @@ impl<'a> MakeWriter<'a> for Output {
 impl Write for Output {
     /// A log that cannot be written must not stop the service.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().write_all(line);
+        if !self.quiet {
+            let _ = io::stderr().write_all(line);
+        }
         if let Some(file) = &self.file {
             // Opened for appending: one write is one line, also with several writers.
             let _ = (&**file).write_all(line);

@@ -1,1 +1,63 @@
+//! The image service (Glance): API v2, images as files.
+//!
+//! `api/` decodes and encodes, `app/` stores and inspects the data, `store/` holds the tables.
 
+mod api;
+mod app;
+mod store;
+
+use serde::Deserialize;
+use service_kit::{Context, Service, StartError};
+use std::{path::PathBuf, sync::Arc};
+
+/// Image's own sections of its configuration file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[images]`
+    pub images: ImagesConfig,
+}
+
+/// `[images]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImagesConfig {
+    /// Folder of the data; default: `images` in `data_dir`. Shared by all controllers.
+    pub folder: Option<PathBuf>,
+    /// Largest image in bytes.
+    pub max_bytes: u64,
+}
+
+impl Default for ImagesConfig {
+    fn default() -> Self {
+        ImagesConfig {
+            folder: None,
+            max_bytes: 1 << 40,
+        }
+    }
+}
+
+/// Migrates, clears away what an interrupted upload left, and gives the router.
+pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> {
+    service_kit::store::migrate::<store::Migrator>(&ctx.db).await?;
+    let folder = config
+        .images
+        .folder
+        .clone()
+        .unwrap_or_else(|| ctx.data_dir.join("images"));
+    let files = app::files::Files::open(&folder, &ctx.host).map_err(|source| StartError::Io {
+        what: format!("image folder `{}`", folder.display()),
+        source,
+    })?;
+    let app = Arc::new(app::App {
+        db: ctx.db.clone(),
+        files,
+        max_bytes: config.images.max_bytes,
+        host: ctx.host.clone(),
+        public_url: ctx.public_url.clone(),
+    });
+    app.forget_interrupted_uploads().await?;
+    Ok(Service {
+        router: api::api().into_router(app, ctx.tokens.clone(), &ctx.auth_url),
+    })
+}

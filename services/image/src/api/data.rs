@@ -1,0 +1,54 @@
+//! `/v2/images/{id}/file`: the data, up and down.
+
+use super::Shared;
+use axum::{body::Body, extract::State, response::Response};
+use http::{StatusCode, header};
+use service_kit::{ApiError, Path, RequestContext};
+use tokio_util::io::ReaderStream;
+
+pub async fn upload(
+    State(app): State<Shared>,
+    context: RequestContext,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let row = app.own(&context, &id, "upload_image").await?;
+    app.upload(row, body).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub async fn download(
+    State(app): State<Shared>,
+    context: RequestContext,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let row = app.visible(&context, &id).await?;
+    if row.status == "deactivated" && !context.is_admin {
+        return Err(ApiError::forbidden(
+            "Forbidden",
+            "The requested image has been deactivated. Image data download is forbidden.",
+        ));
+    }
+    if row.status != "active" && row.status != "deactivated" {
+        return Response::builder()
+            .status(StatusCode::NO_CONTENT)
+            .body(Body::empty())
+            .map_err(ApiError::internal);
+    }
+    let path = app.files.path(&id);
+    let file = tokio::fs::File::open(&path).await.map_err(|error| {
+        ApiError::internal(format!(
+            "the data of image {id} is not at {}: {error}",
+            path.display()
+        ))
+    })?;
+    Response::builder()
+        .header(header::CONTENT_TYPE, "application/octet-stream")
+        .header(header::CONTENT_LENGTH, row.size)
+        .header("content-md5", row.checksum)
+        .body(Body::from_stream(ReaderStream::with_capacity(
+            file,
+            256 << 10,
+        )))
+        .map_err(ApiError::internal)
+}

@@ -1,0 +1,198 @@
+//! Image's HTTP side: the route table.
+
+mod data;
+mod images;
+mod members;
+mod patch;
+mod schemas;
+mod view;
+
+use crate::app::App;
+use http::Method;
+use service_kit::{Api, FaultStyle, Route, Rule};
+use std::sync::Arc;
+
+/// What handlers get as state.
+pub type Shared = Arc<App>;
+
+/// The service's API.
+pub fn api() -> Api<Shared> {
+    Api::new("image", FaultStyle::Glance, routes())
+}
+
+fn routes() -> Vec<Route<Shared>> {
+    use Rule::{Admin, Authenticated, Member, Public, Reader};
+    vec![
+        Route::new(Method::GET, "/", "list_versions", Public, schemas::versions),
+        Route::new(
+            Method::GET,
+            "/versions",
+            "list_versions",
+            Public,
+            schemas::versions_ok,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2",
+            "show_version",
+            Public,
+            schemas::versions_ok,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/schemas/{name}",
+            "show_schema",
+            Authenticated,
+            schemas::show,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/info/import",
+            "import_info",
+            Reader,
+            schemas::import_info,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/info/stores",
+            "stores_info",
+            Reader,
+            schemas::stores_info,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/images",
+            "get_images",
+            Reader,
+            images::list,
+        ),
+        Route::new(
+            Method::POST,
+            "/v2/images",
+            "add_image",
+            Member,
+            images::create,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/images/{id}",
+            "get_image",
+            Reader,
+            images::show,
+        ),
+        Route::new(
+            Method::PATCH,
+            "/v2/images/{id}",
+            "modify_image",
+            Member,
+            images::update,
+        ),
+        Route::new(
+            Method::DELETE,
+            "/v2/images/{id}",
+            "delete_image",
+            Member,
+            images::delete,
+        ),
+        Route::new(
+            Method::PUT,
+            "/v2/images/{id}/file",
+            "upload_image",
+            Member,
+            data::upload,
+        )
+        .streaming(),
+        Route::new(
+            Method::GET,
+            "/v2/images/{id}/file",
+            "download_image",
+            Reader,
+            data::download,
+        )
+        .streaming(),
+        Route::new(
+            Method::POST,
+            "/v2/images/{id}/actions/deactivate",
+            "deactivate",
+            Admin,
+            images::deactivate,
+        ),
+        Route::new(
+            Method::POST,
+            "/v2/images/{id}/actions/reactivate",
+            "reactivate",
+            Admin,
+            images::reactivate,
+        ),
+        Route::new(
+            Method::PUT,
+            "/v2/images/{id}/tags/{tag}",
+            "add_tag",
+            Member,
+            images::add_tag,
+        ),
+        Route::new(
+            Method::DELETE,
+            "/v2/images/{id}/tags/{tag}",
+            "delete_tag",
+            Member,
+            images::delete_tag,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/images/{id}/members",
+            "get_members",
+            Reader,
+            members::list,
+        ),
+        Route::new(
+            Method::POST,
+            "/v2/images/{id}/members",
+            "add_member",
+            Member,
+            members::create,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/images/{id}/members/{member}",
+            "get_member",
+            Reader,
+            members::show,
+        ),
+        Route::new(
+            Method::PUT,
+            "/v2/images/{id}/members/{member}",
+            "modify_member",
+            Member,
+            members::update,
+        ),
+        Route::new(
+            Method::DELETE,
+            "/v2/images/{id}/members/{member}",
+            "delete_member",
+            Member,
+            members::delete,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openstack_client::InProcess;
+    use service_kit::testing;
+
+    #[tokio::test]
+    async fn every_row_wants_a_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let ctx = testing::context("image", folder.path(), InProcess::new()).await;
+        let router = crate::start(ctx, crate::Config::default())
+            .await
+            .unwrap()
+            .router;
+        assert_eq!(
+            testing::rows_open_without_token(&api(), &router).await,
+            Vec::<String>::new()
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! Rows of image's tables. Empty strings and -1 stand for null.
+
+/// Images.
+pub mod image {
+    use sea_orm::entity::prelude::*;
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "images")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub name: String,
+        /// Project id.
+        pub owner: String,
+        /// `queued`, `saving`, `active`, `deactivated`.
+        pub status: String,
+        /// `public`, `private`, `shared`, `community`.
+        pub visibility: String,
+        pub protected: bool,
+        pub os_hidden: bool,
+        pub disk_format: String,
+        pub container_format: String,
+        pub min_disk: i32,
+        pub min_ram: i32,
+        /// Bytes; -1 before the upload.
+        pub size: i64,
+        /// Bytes of the disk inside; -1 unknown.
+        pub virtual_size: i64,
+        /// MD5, hex.
+        pub checksum: String,
+        /// SHA-512, hex.
+        pub os_hash_value: String,
+        /// JSON list.
+        #[sea_orm(column_type = "Text")]
+        pub tags: String,
+        /// JSON object of strings.
+        #[sea_orm(column_type = "Text")]
+        pub properties: String,
+        /// Host that receives the data now.
+        pub upload_host: String,
+        /// µs since 1970.
+        pub created_at: i64,
+        /// µs since 1970.
+        pub updated_at: i64,
+        /// Grows with each change: writers compare and swap it.
+        pub revision: i64,
+    }
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Projects with which an image is shared.
+pub mod member {
+    use sea_orm::entity::prelude::*;
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "members")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub image_id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub member_id: String,
+        /// `pending`, `accepted`, `rejected`.
+        pub status: String,
+        pub created_at: i64,
+        pub updated_at: i64,
+    }
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -1,0 +1,6 @@
+//! Image's tables.
+
+pub mod entities;
+mod migrations;
+
+pub use migrations::Migrator;
