@@ -3,9 +3,11 @@
 //! There is no logic here.
 
 mod args;
+mod cloud;
 mod commands;
 mod environment;
 mod error;
+mod lab_meter;
 mod logging;
 mod namespace;
 mod printer;

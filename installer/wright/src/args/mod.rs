@@ -4,7 +4,12 @@
 //! A new command: its arguments in `args/<group>.rs`, a line in [`Command`], its work in
 //! `commands/<group>.rs` or `commands/<group>/<verb>.rs`, a line in `commands::run`.
 
+pub mod deploy;
 pub mod node;
+pub mod serve;
+pub mod stack;
+pub mod up;
+pub mod verify;
 
 use crate::printer::Output;
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -56,9 +61,23 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Check the inventory and show the network plan, or all faults
     Check,
+    /// Make the environment's machines into a cloud
+    Deploy(deploy::DeployArgs),
+    /// Look whether the running cloud is well
+    #[command(subcommand)]
+    Verify(verify::VerifyCommand),
+    /// Stacks of the environment's cloud
+    #[command(subcommand)]
+    Stack(stack::StackCommand),
     /// Show the environment's nodes
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Run the services on this machine, in one process
+    Up(up::UpArgs),
+    /// Stop what `wright up` runs
+    Down,
+    /// Run one service of a deployed cloud
+    Serve(serve::ServeArgs),
 }
 
 impl Command {
@@ -66,7 +85,9 @@ impl Command {
     /// leave no trace; services have logs of their own.
     pub fn keeps_a_log(&self) -> bool {
         match self {
-            Self::Check | Self::Node(_) => false,
+            Self::Deploy(_) => true,
+            Self::Verify(_) | Self::Stack(_) => false,
+            Self::Check | Self::Node(_) | Self::Up(_) | Self::Down | Self::Serve(_) => false,
         }
     }
 }

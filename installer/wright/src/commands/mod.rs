@@ -2,7 +2,13 @@
 //! arguments, the settings and the printer, and answers with an exit status or an error.
 
 mod check;
+mod deploy;
 mod node;
+mod proof;
+mod serve;
+mod stack;
+mod up;
+mod verify;
 
 use crate::args::Command;
 use crate::error::CommandError;
@@ -18,6 +24,12 @@ pub async fn run(
 ) -> Result<ExitStatus, CommandError> {
     match command {
         Command::Check => check::run(settings, printer).await,
+        Command::Deploy(args) => deploy::run(args, settings, printer).await,
+        Command::Verify(command) => verify::run(command, settings, printer).await,
+        Command::Stack(command) => stack::run(command, settings, printer).await,
         Command::Node(command) => node::run(command, settings, printer).await,
+        Command::Up(args) => up::run(args, settings, printer).await,
+        Command::Down => up::down(settings, printer).await,
+        Command::Serve(args) => serve::run(args).await,
     }
 }

@@ -1,0 +1,129 @@
+//! The environment's cloud as its administrator sees it: a client, a shell on the nodes.
+use crate::environment::Environment;
+use crate::error::CommandError;
+use async_trait::async_trait;
+use openstack_client::{Client, ClientOptions, Credentials, Transport};
+use openstack_types::Interface;
+use state::{EnvironmentFolder, Secrets, Store};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// Longest that a command on a node may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+pub const REGION: &str = "RegionOne";
+
+/// A client with the administrator's rights, over the internal virtual address.
+pub fn client(
+    folder: &EnvironmentFolder,
+    environment: &Environment,
+) -> Result<Client, CommandError> {
+    let Some(vip) = environment.plan.vips.internal else {
+        return Err(CommandError::failed(
+            "the plan has no internal virtual address",
+        ));
+    };
+    let secrets = Secrets::open(folder).map_err(anyhow::Error::from)?;
+    let Some(password) = secrets.get("identity_admin").map_err(anyhow::Error::from)? else {
+        return Err(
+            CommandError::failed("the environment has no administrator yet").hint(format!(
+                "deploy it: `wright -e {} deploy`",
+                folder.environment()
+            )),
+        );
+    };
+    let options = ClientOptions {
+        auth_url: format!("http://{vip}:5000/v3"),
+        region: REGION.to_owned(),
+        interface: Interface::Internal,
+    };
+    let transport =
+        Transport::http().map_err(|error| anyhow::anyhow!("no HTTP client: {error}"))?;
+    Ok(Client::new(
+        transport,
+        options,
+        Credentials::password("admin", password.expose(), "admin"),
+    ))
+}
+
+/// Commands on nodes by `ssh`, each node's host key being the one from its installation.
+pub struct SshShell {
+    key: PathBuf,
+    known_hosts: PathBuf,
+    addresses: BTreeMap<String, Ipv4Addr>,
+}
+
+impl SshShell {
+    pub async fn new(
+        folder: &EnvironmentFolder,
+        environment: &Environment,
+        store: &Store,
+    ) -> Result<Self, CommandError> {
+        let mut known = String::new();
+        let mut addresses = BTreeMap::new();
+        for record in store.nodes().await.map_err(anyhow::Error::from)? {
+            let planned = environment.plan.nodes.get(&record.name);
+            let address = planned.and_then(|node| node.addresses.get(&inventory::NetworkName::Pxe));
+            if let (Some(address), Some(key)) = (address, &record.ssh_host_key) {
+                known.push_str(&format!("{address} {}\n", key.trim()));
+                addresses.insert(record.name.clone(), *address);
+            }
+        }
+        let known_hosts = folder.ssh().join("known_hosts");
+        state::folder::replace_file(&known_hosts, known.as_bytes()).map_err(anyhow::Error::from)?;
+        Ok(SshShell {
+            key: folder.ssh_key(),
+            known_hosts,
+            addresses,
+        })
+    }
+}
+
+#[async_trait]
+impl health::NodeShell for SshShell {
+    async fn run(&self, node: &str, argv: &[&str]) -> Result<(i32, String), String> {
+        let address = self
+            .addresses
+            .get(node)
+            .ok_or_else(|| format!("`{node}` is not installed"))?;
+        let command: Vec<String> = argv.iter().map(|word| quote(word)).collect();
+        let run = Command::new("ssh")
+            .arg("-i")
+            .arg(&self.key)
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
+            .args([
+                "-o",
+                "StrictHostKeyChecking=yes",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "ConnectTimeout=30",
+            ])
+            .args(["-o", "LogLevel=ERROR", &format!("root@{address}"), "--"])
+            .arg(command.join(" "))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(COMMAND_TIMEOUT, run)
+            .await
+            .map_err(|_| format!("no answer within {} s", COMMAND_TIMEOUT.as_secs()))?
+            .map_err(|error| format!("cannot run ssh: {error}"))?;
+        let code = output.status.code().unwrap_or(-1);
+        if code == 255 {
+            return Err(format!(
+                "ssh: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            ));
+        }
+        Ok((code, String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+}
+
+/// A word for the shell on the other side.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}

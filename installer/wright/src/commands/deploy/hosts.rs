@@ -1,0 +1,209 @@
+//! What roles see of the environment: every node with its variables, `wright` among them; and `openrc`.
+use super::binary::Offered;
+use super::install::WRIGHT_FILE;
+use crate::environment::Environment;
+use crate::error::CommandError;
+use crate::settings::Settings;
+use anyhow::anyhow;
+use network_plan::NodePlan;
+use serde_json::{Map, Value, json};
+use state::{EnvironmentFolder, Secrets, Store};
+use task_engine::HostSpec;
+
+/// The bundled services that controllers run.
+const SERVICES: &[&str] = &[
+    "identity",
+    "image",
+    "placement",
+    "network",
+    "compute",
+    "orchestration",
+];
+pub const REGION: &str = "RegionOne";
+
+/// A node of which only name and groups matter.
+pub fn bare(name: &str, groups: Vec<String>) -> HostSpec {
+    HostSpec {
+        name: name.to_owned(),
+        address: String::new(),
+        port: 22,
+        user: "root".to_owned(),
+        host_key: String::new(),
+        groups,
+        vars: Map::new(),
+    }
+}
+
+/// Every node as the task engine wants it: reached over `pxe`, its host key known from its installation.
+pub async fn specs(
+    settings: &Settings,
+    environment: &Environment,
+    store: &Store,
+    secrets: &Secrets,
+    deploy_url: &str,
+    wright: &Offered,
+) -> Result<Vec<HostSpec>, CommandError> {
+    let shared = shared(settings, environment, secrets, deploy_url, wright)?;
+    let records = store.nodes().await.map_err(anyhow::Error::from)?;
+    let mut hosts = Vec::new();
+    for node in environment.plan.nodes.values() {
+        let record = records.iter().find(|record| record.name == node.name);
+        let Some(host_key) = record.and_then(|record| record.ssh_host_key.clone()) else {
+            return Err(anyhow!(
+                "node `{}` is installed, but its host key is not known",
+                node.name
+            )
+            .into());
+        };
+        let address = node
+            .addresses
+            .get(&inventory::NetworkName::Pxe)
+            .ok_or_else(|| {
+                CommandError::failed(format!("node `{}` has no address on `pxe`", node.name))
+            })?;
+        let mut vars = environment
+            .inventory
+            .host_vars(&node.name)
+            .unwrap_or_default();
+        let mut own = shared.clone();
+        own.extend(of_node(node));
+        vars.insert("wright".to_owned(), Value::Object(own));
+        hosts.push(HostSpec {
+            address: address.to_string(),
+            host_key,
+            vars,
+            ..bare(&node.name, node.groups.clone())
+        });
+    }
+    Ok(hosts)
+}
+
+/// The part of `wright` that is the same for all nodes.
+fn shared(
+    settings: &Settings,
+    environment: &Environment,
+    secrets: &Secrets,
+    deploy_url: &str,
+    wright: &Offered,
+) -> Result<Map<String, Value>, CommandError> {
+    let plan = &environment.plan;
+    let networks: Map<String, Value> = plan
+        .networks
+        .iter()
+        .map(|(name, network)| {
+            let view = json!({
+                "cidr": network.cidr.to_string(),
+                "prefix": network.cidr.prefix(),
+                "gateway": network.gateway,
+                "mtu": network.mtu,
+                "dns": network.dns,
+                "vlan": network.vlan,
+            });
+            (name.to_string(), view)
+        })
+        .collect();
+    let nodes: Map<String, Value> = plan
+        .nodes
+        .values()
+        .map(|node| {
+            let addresses = addresses(node);
+            (
+                node.name.clone(),
+                json!({"fqdn": node.fqdn, "groups": node.groups, "addresses": addresses}),
+            )
+        })
+        .collect();
+    let mut vips = Map::new();
+    vips.extend(
+        plan.vips
+            .internal
+            .map(|vip| ("internal".to_owned(), json!(vip))),
+    );
+    vips.extend(
+        plan.vips
+            .public
+            .map(|vip| ("public".to_owned(), json!(vip))),
+    );
+    let mut hidden = Map::new();
+    let names = SERVICES.iter().flat_map(|service| {
+        ["database", "bus", "identity"].map(|kind| format!("{kind}_{service}"))
+    });
+    for name in names.chain(["identity_admin".to_owned(), "metadata_shared".to_owned()]) {
+        let secret = secrets
+            .get_or_generate(&name)
+            .map_err(anyhow::Error::from)?;
+        hidden.insert(name, json!(secret.expose()));
+    }
+    let files = json!({"wright": {"url": format!("{deploy_url}/files/{WRIGHT_FILE}"), "sha256": wright.sha256}});
+    Ok(Map::from_iter([
+        ("env".to_owned(), json!(settings.env)),
+        ("region".to_owned(), json!(REGION)),
+        ("deploy_url".to_owned(), json!(deploy_url)),
+        ("networks".to_owned(), Value::Object(networks)),
+        ("nodes".to_owned(), Value::Object(nodes)),
+        ("vips".to_owned(), Value::Object(vips)),
+        ("secrets".to_owned(), Value::Object(hidden)),
+        ("files".to_owned(), files),
+    ]))
+}
+
+fn addresses(node: &NodePlan) -> Map<String, Value> {
+    node.addresses
+        .iter()
+        .map(|(network, address)| (network.to_string(), json!(address)))
+        .collect()
+}
+
+/// The part of `wright` that is this node's own: its addresses, what carries them, and its cards.
+fn of_node(node: &NodePlan) -> Map<String, Value> {
+    let interfaces: Map<String, Value> = node
+        .interfaces
+        .iter()
+        .map(|interface| {
+            let name = interface.bridge.as_ref().unwrap_or(&interface.name);
+            (interface.network.to_string(), json!(name))
+        })
+        .collect();
+    let nics: Map<String, Value> = node
+        .interfaces
+        .iter()
+        .map(|interface| (interface.network.to_string(), json!(interface.name)))
+        .collect();
+    Map::from_iter([
+        ("addresses".to_owned(), Value::Object(addresses(node))),
+        ("interfaces".to_owned(), Value::Object(interfaces)),
+        ("nics".to_owned(), Value::Object(nics)),
+    ])
+}
+
+/// Writes the administrator's credentials into the state folder; the file's path.
+pub fn write_openrc(
+    folder: &EnvironmentFolder,
+    environment: &Environment,
+    secrets: &Secrets,
+) -> Result<String, CommandError> {
+    let Some(vip) = environment.plan.vips.internal else {
+        return Err(CommandError::failed(
+            "the plan has no internal virtual address",
+        ));
+    };
+    let password = secrets
+        .get_or_generate("identity_admin")
+        .map_err(anyhow::Error::from)?;
+    let text = format!(
+        "# Written by wright: `source` it, then `openstack ...`\n\
+         export OS_AUTH_URL=http://{vip}:5000/v3\n\
+         export OS_IDENTITY_API_VERSION=3\n\
+         export OS_USERNAME=admin\n\
+         export OS_PASSWORD='{}'\n\
+         export OS_PROJECT_NAME=admin\n\
+         export OS_USER_DOMAIN_ID=default\n\
+         export OS_PROJECT_DOMAIN_ID=default\n\
+         export OS_REGION_NAME={REGION}\n\
+         export OS_INTERFACE=internal\n",
+        password.expose()
+    );
+    let path = folder.openrc();
+    state::folder::replace_file(&path, text.as_bytes()).map_err(anyhow::Error::from)?;
+    Ok(path.display().to_string())
+}
