@@ -1,1 +1,33 @@
+//! The virtual lab: emulated machines with their BMCs, on wires that are bridges in a network namespace of the
+//! environment's own. It turns machines on and off as a rack would; it does not know what is deployed on them.
+//!
+//! [`LabSpec`] says what there is (made from the inventory by [`LabSpec::from_inventory`]); [`Lab`] makes it so.
+//! All calls block; async callers use a blocking thread.
+mod accelerator;
+mod bmc;
+mod checks;
+mod console;
+mod emulator;
+mod error;
+mod forward;
+mod from_inventory;
+mod lab;
+mod machine;
+mod names;
+mod network;
+mod process;
+mod qmp;
+mod spec;
 
+pub use accelerator::Accelerator;
+pub use bmc::bmc_password;
+pub use checks::{Needs, missing_programs, shortfalls};
+pub use console::attach as attach_console;
+pub use error::LabError;
+pub use forward::{Forward, forward};
+pub use from_inventory::SpecError;
+pub use lab::{Folders, Lab, MachineStatus};
+pub use machine::Power;
+pub use names::namespace;
+pub use network::inside;
+pub use spec::{Bmc, LabSpec, Machine, Nic, Wire};

@@ -1,0 +1,3 @@
+//! Tests that make a lab for real: namespace, wires, emulated machines, BMCs. They skip, saying why, without
+//! root's rights or the programs, and leave nothing behind.
+mod machines;
