@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 
 fn run(args: args::Args, printer: &Printer) -> Result<ExitStatus, CommandError> {
     // A thread enters a namespace alone, so this comes before there is a second one.
-    namespace::enter_from_environment()?;
+    namespace::enter(&args.global.env, args.command.talks_to_nodes())?;
     let settings = Settings::resolve(&args.global)?;
     if args.command.keeps_a_log() {
         logging::start(&settings, printer);

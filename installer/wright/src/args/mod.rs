@@ -81,6 +81,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether the command needs the wires that the nodes are on: in a lab, those of its network namespace.
+    pub fn talks_to_nodes(&self) -> bool {
+        matches!(self, Self::Deploy(_) | Self::Verify(_) | Self::Stack(_))
+    }
+
     /// Whether the command writes `logs/wright.log` into the state folder. Commands that only look
     /// leave no trace; services have logs of their own.
     pub fn keeps_a_log(&self) -> bool {
