@@ -9,7 +9,9 @@ use agent_protocol::PROTOCOL;
 use agent_protocol::enrol::{Disk, Hardware, Nic};
 
 /// Block devices of these kinds are never an installation target.
-const NOT_DISKS: [&str; 9] = ["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd", "mtdblock"];
+const NOT_DISKS: [&str; 9] = [
+    "loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd", "mtdblock",
+];
 
 /// Reads the whole report. `boot_mac` is what the boot server said on the kernel command line.
 pub fn read(root: &Path, boot_mac: &str) -> Hardware {
@@ -22,7 +24,12 @@ pub fn read(root: &Path, boot_mac: &str) -> Hardware {
         product: dmi("product_name"),
         serial: dmi("product_serial"),
         uuid: dmi("product_uuid"),
-        firmware: if root.join("sys/firmware/efi").exists() { "uefi" } else { "bios" }.to_owned(),
+        firmware: if root.join("sys/firmware/efi").exists() {
+            "uefi"
+        } else {
+            "bios"
+        }
+        .to_owned(),
         cpu_model,
         cpu_count,
         memory_bytes: memory_bytes(&text(root, "proc/meminfo")),
@@ -35,8 +42,12 @@ pub fn read(root: &Path, boot_mac: &str) -> Hardware {
 /// Model name and number of logical processors in the text of `/proc/cpuinfo`.
 fn processors(cpuinfo: &str) -> (String, u32) {
     let fields = || cpuinfo.lines().filter_map(|line| line.split_once(':'));
-    let model = fields().find(|(key, _)| key.trim() == "model name").map(|(_, value)| value.trim().to_owned());
-    let count = fields().filter(|(key, _)| key.trim() == "processor").count();
+    let model = fields()
+        .find(|(key, _)| key.trim() == "model name")
+        .map(|(_, value)| value.trim().to_owned());
+    let count = fields()
+        .filter(|(key, _)| key.trim() == "processor")
+        .count();
     (model.unwrap_or_default(), count as u32)
 }
 
@@ -53,18 +64,30 @@ fn memory_bytes(meminfo: &str) -> u64 {
 fn nics(root: &Path) -> Vec<Nic> {
     entries(root, "sys/class/net")
         .into_iter()
-        .filter(|name| root.join("sys/class/net").join(name).join("device").exists())
+        .filter(|name| {
+            root.join("sys/class/net")
+                .join(name)
+                .join("device")
+                .exists()
+        })
         .map(|name| {
             let base = format!("sys/class/net/{name}");
             let link_name = |link: &str| {
-                fs::read_link(root.join(&base).join(link)).ok().and_then(|target| Some(target.file_name()?.to_str()?.to_owned()))
+                fs::read_link(root.join(&base).join(link))
+                    .ok()
+                    .and_then(|target| Some(target.file_name()?.to_str()?.to_owned()))
             };
             Nic {
-                mac: fact(root, &format!("{base}/address")).unwrap_or_default().to_ascii_lowercase(),
+                mac: fact(root, &format!("{base}/address"))
+                    .unwrap_or_default()
+                    .to_ascii_lowercase(),
                 driver: link_name("device/driver"),
-                pci_path: fs::canonicalize(root.join(&base).join("device")).ok().and_then(|path| pci_address(&path)),
+                pci_path: fs::canonicalize(root.join(&base).join("device"))
+                    .ok()
+                    .and_then(|path| pci_address(&path)),
                 // -1 or an error while the link is down, or always with virtio.
-                speed_mbit: fact(root, &format!("{base}/speed")).and_then(|speed| speed.parse().ok()),
+                speed_mbit: fact(root, &format!("{base}/speed"))
+                    .and_then(|speed| speed.parse().ok()),
                 carrier: fact(root, &format!("{base}/carrier")).as_deref() == Some("1"),
                 name,
             }
@@ -78,7 +101,10 @@ fn pci_address(path: &Path) -> Option<String> {
         .rev()
         .filter_map(|part| part.as_os_str().to_str())
         .find(|part| {
-            let shape: String = part.chars().map(|c| if c.is_ascii_hexdigit() { 'h' } else { c }).collect();
+            let shape: String = part
+                .chars()
+                .map(|c| if c.is_ascii_hexdigit() { 'h' } else { c })
+                .collect();
             shape == "hhhh:hh:hh.h"
         })
         .map(str::to_owned)
@@ -101,7 +127,7 @@ fn disks(root: &Path) -> Vec<Disk> {
                 rotational: value("queue/rotational").as_deref() == Some("1"),
                 serial: value("serial").or_else(|| value("device/serial")),
                 model: value("device/model"),
-                name,
+                name: name.clone(),
             })
         })
         .collect()
@@ -118,7 +144,9 @@ fn entries(root: &Path, folder: &str) -> Vec<String> {
 }
 
 fn text(root: &Path, file: &str) -> String {
-    fs::read(root.join(file)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    fs::read(root.join(file))
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
 }
 
 /// A one-line file's trimmed content; empty is the same as absent.
@@ -141,8 +169,14 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         };
-        file("proc/cpuinfo", "processor\t: 0\nmodel name\t: QEMU Virtual CPU\n\nprocessor\t: 1\nmodel name\t: QEMU Virtual CPU\n");
-        file("proc/meminfo", "MemTotal:        1009632 kB\nMemFree:          512 kB\n");
+        file(
+            "proc/cpuinfo",
+            "processor\t: 0\nmodel name\t: QEMU Virtual CPU\n\nprocessor\t: 1\nmodel name\t: QEMU Virtual CPU\n",
+        );
+        file(
+            "proc/meminfo",
+            "MemTotal:        1009632 kB\nMemFree:          512 kB\n",
+        );
         file("proc/sys/kernel/osrelease", "6.1.0-56-cloud-amd64\n");
         file("sys/class/dmi/id/sys_vendor", "QEMU\n");
         file("sys/class/dmi/id/product_serial", "  \n");
@@ -151,10 +185,18 @@ mod tests {
         file(&format!("{pci}/net/eth0/carrier"), "1\n");
         file(&format!("{pci}/net/eth0/speed"), "-1\n");
         file("sys/bus/virtio/drivers/virtio_net/bind", "");
-        symlink("../../../../bus/virtio/drivers/virtio_net", root.join(pci).join("driver")).unwrap();
+        symlink(
+            "../../../../bus/virtio/drivers/virtio_net",
+            root.join(pci).join("driver"),
+        )
+        .unwrap();
         symlink("../../../virtio0", root.join(pci).join("net/eth0/device")).unwrap();
         fs::create_dir_all(root.join("sys/class/net")).unwrap();
-        symlink("../../devices/pci0000:00/0000:00:03.0/virtio0/net/eth0", root.join("sys/class/net/eth0")).unwrap();
+        symlink(
+            "../../devices/pci0000:00/0000:00:03.0/virtio0/net/eth0",
+            root.join("sys/class/net/eth0"),
+        )
+        .unwrap();
         file("sys/class/net/br0/address", "52:54:00:aa:00:02\n");
         file("sys/block/vda/size", "8388608\n");
         file("sys/block/vda/removable", "0\n");
@@ -178,6 +220,9 @@ mod tests {
     fn an_empty_root_gives_an_empty_report() {
         let folder = tempfile::tempdir().unwrap();
         let report = read(folder.path(), "");
-        assert_eq!((report.cpu_count, report.memory_bytes, report.disks.len()), (0, 0, 0));
+        assert_eq!(
+            (report.cpu_count, report.memory_bytes, report.disks.len()),
+            (0, 0, 0)
+        );
     }
 }

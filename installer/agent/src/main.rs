@@ -17,8 +17,12 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["serve"] => report(agent::serve::daemon::run(&agent::serve::Paths::default())),
         ["attach"] => report(agent::serve::attach::run(&agent::serve::Paths::default())),
-        ["serve", "--root", folder] => report(agent::serve::daemon::run(&agent::serve::Paths::below(folder))),
-        ["attach", "--root", folder] => report(agent::serve::attach::run(&agent::serve::Paths::below(folder))),
+        ["serve", "--root", folder] => report(agent::serve::daemon::run(
+            &agent::serve::Paths::below(folder),
+        )),
+        ["attach", "--root", folder] => report(agent::serve::attach::run(
+            &agent::serve::Paths::below(folder),
+        )),
         // Not for people: the daemon calls itself to run a task as another user.
         ["run-task"] => report(agent::serve::child::main()),
         ["hardware"] => {

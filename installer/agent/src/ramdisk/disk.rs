@@ -29,19 +29,44 @@ pub enum ChoiceError {
 }
 
 /// The ordered disk, or the smallest that holds the image (the big ones are for storage).
-pub fn choose<'a>(disks: &'a [Disk], wanted: Option<&str>, image_bytes: u64) -> Result<&'a Disk, ChoiceError> {
+pub fn choose<'a>(
+    disks: &'a [Disk],
+    wanted: Option<&str>,
+    image_bytes: u64,
+) -> Result<&'a Disk, ChoiceError> {
     let have = || match disks {
         [] => "no disk at all".to_owned(),
-        _ => disks.iter().map(|disk| format!("{} of {} bytes", disk.name, disk.size_bytes)).collect::<Vec<_>>().join(", "),
+        _ => disks
+            .iter()
+            .map(|disk| format!("{} of {} bytes", disk.name, disk.size_bytes))
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     let fits = |disk: &&Disk| disk.size_bytes >= image_bytes;
     match wanted {
         Some(wanted) => disks
             .iter()
             .find(|disk| disk.name == wanted)
-            .ok_or_else(|| ChoiceError::Absent { wanted: wanted.to_owned(), have: have() })
-            .and_then(|disk| Some(disk).filter(fits).ok_or_else(|| ChoiceError::TooSmall { bytes: image_bytes, have: have() })),
-        None => disks.iter().filter(fits).min_by_key(|disk| disk.size_bytes).ok_or_else(|| ChoiceError::TooSmall { bytes: image_bytes, have: have() }),
+            .ok_or_else(|| ChoiceError::Absent {
+                wanted: wanted.to_owned(),
+                have: have(),
+            })
+            .and_then(|disk| {
+                Some(disk)
+                    .filter(fits)
+                    .ok_or_else(|| ChoiceError::TooSmall {
+                        bytes: image_bytes,
+                        have: have(),
+                    })
+            }),
+        None => disks
+            .iter()
+            .filter(fits)
+            .min_by_key(|disk| disk.size_bytes)
+            .ok_or_else(|| ChoiceError::TooSmall {
+                bytes: image_bytes,
+                have: have(),
+            }),
     }
 }
 
@@ -51,7 +76,11 @@ pub fn device(disk: &str) -> PathBuf {
 
 /// Device of a partition: `vda2`, but `nvme0n1p2` where the disk's name ends in a digit.
 pub fn partition(disk: &str, number: u32) -> PathBuf {
-    let between = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+    let between = if disk.ends_with(|c: char| c.is_ascii_digit()) {
+        "p"
+    } else {
+        ""
+    };
     device(&format!("{disk}{between}{number}"))
 }
 
@@ -69,13 +98,22 @@ pub fn empty(disk: &File, name: &str, image_bytes: u64) -> io::Result<bool> {
     // SAFETY: the descriptor is an open block device and the range is two u64, as linux/fs.h says.
     let discarded = unsafe { blkdiscard(disk.as_raw_fd(), &[0, size]) };
     wipe(disk)?;
-    let offload = fs::read_to_string(format!("/sys/block/{name}/queue/write_zeroes_max_bytes")).ok();
-    let offload = offload.is_some_and(|bytes| bytes.trim().parse::<u64>().is_ok_and(|bytes| bytes > 0));
+    let offload =
+        fs::read_to_string(format!("/sys/block/{name}/queue/write_zeroes_max_bytes")).ok();
+    let offload =
+        offload.is_some_and(|bytes| bytes.trim().parse::<u64>().is_ok_and(|bytes| bytes > 0));
     // The kernel wants whole sectors, 4096 bytes is a multiple of every sector size.
     let range = [0, image_bytes.next_multiple_of(4096).min(size)];
     // SAFETY: as above.
     let zeroed = offload && unsafe { blkzeroout(disk.as_raw_fd(), &range) }.is_ok();
-    say("discard", format_args!("{name}: {} bytes, discarded: {}, reads as zeros: {zeroed}", size, discarded.is_ok()));
+    say(
+        "discard",
+        format_args!(
+            "{name}: {} bytes, discarded: {}, reads as zeros: {zeroed}",
+            size,
+            discarded.is_ok()
+        ),
+    );
     Ok(zeroed)
 }
 
@@ -91,7 +129,9 @@ pub fn wipe(disk: &File) -> io::Result<()> {
 /// Makes the kernel read the partition table again. A plain file has none to read.
 pub fn reread_partitions(disk: &File) -> io::Result<()> {
     // SAFETY: BLKRRPART takes no argument; the descriptor is open.
-    unsafe { blkrrpart(disk.as_raw_fd()) }.map(drop).map_err(io::Error::from)
+    unsafe { blkrrpart(disk.as_raw_fd()) }
+        .map(drop)
+        .map_err(io::Error::from)
 }
 
 /// Size in bytes of a block device, or of a plain file.
@@ -111,7 +151,13 @@ mod tests {
 
     fn disks() -> Vec<Disk> {
         [("sda", 4000), ("nvme0n1", 1000), ("vda", 500)]
-            .map(|(name, size_bytes)| Disk { name: name.into(), size_bytes, rotational: false, serial: None, model: None })
+            .map(|(name, size_bytes)| Disk {
+                name: name.into(),
+                size_bytes,
+                rotational: false,
+                serial: None,
+                model: None,
+            })
             .into()
     }
 
@@ -123,12 +169,18 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_fit_is_refused_by_name() {
-        assert_eq!(choose(&[], None, 1).unwrap_err().to_string(), "no disk holds the image's 1 bytes; this machine has no disk at all");
+        assert_eq!(
+            choose(&[], None, 1).unwrap_err().to_string(),
+            "no disk holds the image's 1 bytes; this machine has no disk at all"
+        );
         assert_eq!(
             choose(&disks(), Some("sdb"), 1).unwrap_err().to_string(),
             "the orders name disk `sdb`, this machine has sda of 4000 bytes, nvme0n1 of 1000 bytes, vda of 500 bytes"
         );
-        assert!(matches!(choose(&disks(), Some("vda"), 800), Err(ChoiceError::TooSmall { .. })));
+        assert!(matches!(
+            choose(&disks(), Some("vda"), 800),
+            Err(ChoiceError::TooSmall { .. })
+        ));
     }
 
     #[test]
@@ -146,7 +198,12 @@ mod tests {
         let mut bytes = vec![1; size as usize];
         file.read_exact_at(&mut bytes, 0).unwrap();
         let third = WIPED_BYTES as usize;
-        assert!(bytes[..third].iter().chain(&bytes[2 * third..]).all(|byte| *byte == 0));
+        assert!(
+            bytes[..third]
+                .iter()
+                .chain(&bytes[2 * third..])
+                .all(|byte| *byte == 0)
+        );
         assert!(bytes[third..2 * third].iter().all(|byte| *byte == 7));
     }
 }

@@ -25,7 +25,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use agent_protocol::enrol::{Failure, Hardware, InstallOrders, Installed, NextBoot, Orders, Progress, TOKEN_PATH};
+use agent_protocol::enrol::{
+    Failure, Hardware, InstallOrders, Installed, NextBoot, Orders, Progress, TOKEN_PATH,
+};
 
 use crate::hardware;
 use cmdline::BootArguments;
@@ -55,18 +57,34 @@ pub enum InstallError {
     #[error(transparent)]
     Stream(#[from] stream::StreamError),
     #[error("`{name}` failed with {status}: {said}")]
-    Tool { stage: &'static str, name: String, status: String, said: String },
+    Tool {
+        stage: &'static str,
+        name: String,
+        status: String,
+        said: String,
+    },
     #[error("the image has no /boot/{file} to go on with")]
     NoKernel { file: &'static str },
-    #[error("the image's kernel is {image}, the ramdisk's is {ramdisk}: switch_root needs them equal")]
+    #[error(
+        "the image's kernel is {image}, the ramdisk's is {ramdisk}: switch_root needs them equal"
+    )]
     KernelsDiffer { image: String, ramdisk: String },
     #[error("{what}")]
-    Io { stage: &'static str, what: String, #[source] source: io::Error },
+    Io {
+        stage: &'static str,
+        what: String,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl InstallError {
     fn io(stage: &'static str, what: String, source: io::Error) -> Self {
-        InstallError::Io { stage, what, source }
+        InstallError::Io {
+            stage,
+            what,
+            source,
+        }
     }
 
     /// The stage told to the boot server.
@@ -107,23 +125,34 @@ pub fn main() -> ExitCode {
         Ok(never) => match never {},
         Err(error) => error,
     };
-    let failure = Failure { stage: error.stage().to_owned(), reason: error.chain() };
-    say("failed", format_args!("{}: {}", failure.stage, failure.reason));
+    let failure = Failure {
+        stage: error.stage().to_owned(),
+        reason: error.chain(),
+    };
+    say(
+        "failed",
+        format_args!("{}: {}", failure.stage, failure.reason),
+    );
     if let Some(server) = server
         && let Err(error) = Server::failed(&server, &failure)
     {
         say("failed", format_args!("not reported: {error}"));
     }
     if debug {
-        say("failed", "a shell, as wright.debug asks; the machine restarts when it ends");
+        say(
+            "failed",
+            "a shell, as wright.debug asks; the machine restarts when it ends",
+        );
         let _ = Command::new("sh").status();
     } else {
-        say("failed", format_args!("restarting in {} s", FAILURE_SHOWN.as_secs()));
+        say(
+            "failed",
+            format_args!("restarting in {} s", FAILURE_SHOWN.as_secs()),
+        );
         std::thread::sleep(FAILURE_SHOWN);
     }
-    if let Err(error) = next::restart(Path::new(NEW_ROOT)) {
-        say("failed", error.chain());
-    }
+    let Err(error) = next::restart(Path::new(NEW_ROOT));
+    say("failed", error.chain());
     // PID 1 must not end: the kernel would panic and hide what is on the console.
     loop {
         std::thread::sleep(Duration::from_secs(3600));
@@ -134,18 +163,30 @@ pub fn main() -> ExitCode {
 fn live(debug: &mut bool, known_server: &mut Option<Server>) -> Result<Infallible, InstallError> {
     mounts::mount_kernel_file_systems()?;
     mounts::open_console();
-    say("boot", format_args!("version {}", env!("CARGO_PKG_VERSION")));
+    say(
+        "boot",
+        format_args!("version {}", env!("CARGO_PKG_VERSION")),
+    );
     mounts::load_modules();
-    let cmdline = fs::read_to_string("/proc/cmdline").map_err(|source| InstallError::io("boot", "read /proc/cmdline".into(), source))?;
-    *debug = cmdline.split_whitespace().any(|word| word.starts_with("wright.debug"));
+    let cmdline = fs::read_to_string("/proc/cmdline")
+        .map_err(|source| InstallError::io("boot", "read /proc/cmdline".into(), source))?;
+    *debug = cmdline
+        .split_whitespace()
+        .any(|word| word.starts_with("wright.debug"));
     let arguments = cmdline::parse(&cmdline)?;
     *debug = arguments.debug;
-    let token = fs::read_to_string(TOKEN_PATH).map_err(|source| InstallError::io("boot", format!("read {TOKEN_PATH}"), source))?;
-    let server = known_server.insert(Server::new(&arguments.server, &token)).clone();
+    let token = fs::read_to_string(TOKEN_PATH)
+        .map_err(|source| InstallError::io("boot", format!("read {TOKEN_PATH}"), source))?;
+    let server = known_server
+        .insert(Server::new(&arguments.server, &token))
+        .clone();
     drop(token);
 
     let nic = nic::bring_up(&arguments)?;
-    say("network", format_args!("{nic} {}/{}", arguments.address, arguments.prefix));
+    say(
+        "network",
+        format_args!("{nic} {}/{}", arguments.address, arguments.prefix),
+    );
     loop {
         let hardware = hardware::read(Path::new("/"), &arguments.mac);
         say("inspect", summary(&hardware));
@@ -158,27 +199,48 @@ fn live(debug: &mut bool, known_server: &mut Option<Server>) -> Result<Infallibl
                 say("orders", "boot the disk");
                 return next::restart(Path::new(NEW_ROOT));
             }
-            Orders::Install(orders) => return install(&server, &arguments, &nic, &hardware, &orders),
+            Orders::Install(orders) => {
+                return install(&server, &arguments, &nic, &hardware, &orders);
+            }
         }
     }
 }
 
-fn install(server: &Server, arguments: &BootArguments, nic: &str, hardware: &Hardware, orders: &InstallOrders) -> Result<Infallible, InstallError> {
+fn install(
+    server: &Server,
+    arguments: &BootArguments,
+    nic: &str,
+    hardware: &Hardware,
+    orders: &InstallOrders,
+) -> Result<Infallible, InstallError> {
     let image = &orders.image;
     // Checked before anything is destroyed.
     if orders.next == NextBoot::SwitchRoot && image.kernel != hardware.kernel {
-        return Err(InstallError::KernelsDiffer { image: image.kernel.clone(), ramdisk: hardware.kernel.clone() });
+        return Err(InstallError::KernelsDiffer {
+            image: image.kernel.clone(),
+            ramdisk: hardware.kernel.clone(),
+        });
     }
     let chosen = disk::choose(&hardware.disks, orders.disk.as_deref(), image.disk_bytes)?;
     let name = &chosen.name;
-    say("orders", format_args!("install {} for {} on {name}, then {:?}", arguments.mac, orders.hostname, orders.next));
-    let target = disk::open(&disk::device(name)).map_err(|source| InstallError::io("discard", format!("open {name}"), source))?;
+    say(
+        "orders",
+        format_args!(
+            "install {} for {} on {name}, then {:?}",
+            arguments.mac, orders.hostname, orders.next
+        ),
+    );
+    let target = disk::open(&disk::device(name))
+        .map_err(|source| InstallError::io("discard", format!("open {name}"), source))?;
     let sha256 = match write(server, &target, name, orders) {
         Ok(sha256) => sha256,
         Err(error) => {
             // Half an image, or a wrong one, must never be booted from.
             match disk::wipe(&target) {
-                Ok(()) => say("write", format_args!("{name} was wiped: it holds no whole image")),
+                Ok(()) => say(
+                    "write",
+                    format_args!("{name} was wiped: it holds no whole image"),
+                ),
                 Err(wipe) => say("write", format_args!("{name} could not be wiped: {wipe}")),
             }
             let _ = disk::reread_partitions(&target);
@@ -190,7 +252,13 @@ fn install(server: &Server, arguments: &BootArguments, nic: &str, hardware: &Har
     stage(server, "grow");
     grow::root_partition(&target, name, image.root_partition)?;
     drop(target);
-    say("grow", format_args!("partition {} reaches to the end of {name}", image.root_partition));
+    say(
+        "grow",
+        format_args!(
+            "partition {} reaches to the end of {name}",
+            image.root_partition
+        ),
+    );
 
     stage(server, "seed");
     let root = Path::new(NEW_ROOT);
@@ -199,10 +267,20 @@ fn install(server: &Server, arguments: &BootArguments, nic: &str, hardware: &Har
     let ssh_host_key = seed::make_host_key(root, &orders.hostname)?;
     // What the server is told next must be true after a power cut too.
     nix::unistd::sync();
-    say("seed", format_args!("{} with host key {ssh_host_key}", orders.fqdn));
+    say(
+        "seed",
+        format_args!("{} with host key {ssh_host_key}", orders.fqdn),
+    );
 
-    server.installed(&Installed { ssh_host_key, image_sha256: sha256, seconds: console::uptime_seconds() })?;
-    say("installed", format_args!("reported; next: {:?}", orders.next));
+    server.installed(&Installed {
+        ssh_host_key,
+        image_sha256: sha256,
+        seconds: console::uptime_seconds(),
+    })?;
+    say(
+        "installed",
+        format_args!("reported; next: {:?}", orders.next),
+    );
     match orders.next {
         NextBoot::SwitchRoot => next::switch_root(root, nic),
         NextBoot::Kexec => next::kexec(root, nic),
@@ -211,20 +289,37 @@ fn install(server: &Server, arguments: &BootArguments, nic: &str, hardware: &Har
 }
 
 /// Empties the disk and streams the image to it; a stream that breaks is begun anew a few times.
-fn write(server: &Server, target: &File, name: &str, orders: &InstallOrders) -> Result<String, InstallError> {
+fn write(
+    server: &Server,
+    target: &File,
+    name: &str,
+    orders: &InstallOrders,
+) -> Result<String, InstallError> {
     let image = &orders.image;
     let mut tries = 1;
     loop {
         let io = |source| InstallError::io("discard", format!("empty {name}"), source);
         let zeros_are_there = disk::empty(target, name, image.disk_bytes).map_err(io)?;
-        say("write", format_args!("{} bytes from {}", image.compressed_bytes, image.url));
+        say(
+            "write",
+            format_args!("{} bytes from {}", image.compressed_bytes, image.url),
+        );
         let reporter = Reporter::start(server, "write", image.compressed_bytes);
         let fault = match server.image(&image.url) {
-            Ok(source) => match stream::write_image(source, target, image, zeros_are_there, &reporter.received) {
+            Ok(source) => match stream::write_image(
+                source,
+                target,
+                image,
+                zeros_are_there,
+                &reporter.received,
+            ) {
                 Ok(sha256) => return Ok(sha256),
                 Err(error) => (error.is_worth_a_retry(), InstallError::from(error)),
             },
-            Err(error) => (matches!(error, server::ServerError::NoAnswer { .. }), InstallError::from(error)),
+            Err(error) => (
+                matches!(error, server::ServerError::NoAnswer { .. }),
+                InstallError::from(error),
+            ),
         };
         let (again, error) = fault;
         if !again || tries >= STREAM_TRIES {
@@ -237,11 +332,19 @@ fn write(server: &Server, target: &File, name: &str, orders: &InstallOrders) -> 
 
 /// Tells the boot server that a short stage begins; losing that report does no harm.
 fn stage(server: &Server, name: &str) {
-    let _ = server.progress(&Progress { stage: name.to_owned(), done: 0, total: 1 });
+    let _ = server.progress(&Progress {
+        stage: name.to_owned(),
+        done: 0,
+        total: 1,
+    });
 }
 
 fn summary(hardware: &Hardware) -> String {
-    let disks: Vec<String> = hardware.disks.iter().map(|disk| format!("{}:{}MiB", disk.name, disk.size_bytes >> 20)).collect();
+    let disks: Vec<String> = hardware
+        .disks
+        .iter()
+        .map(|disk| format!("{}:{}MiB", disk.name, disk.size_bytes >> 20))
+        .collect();
     format!(
         "{} cpu, {} MiB, {} NICs, disks [{}], {}, kernel {}",
         hardware.cpu_count,

@@ -20,35 +20,57 @@ const CMDLINE_DEFAULT: &str = "root=LABEL=root ro console=ttyS0 quiet net.ifname
 
 /// Becomes the installed system's first process. Returns only on failure.
 pub fn switch_root(root: &Path, nic_name: &str) -> Result<Infallible, InstallError> {
-    let fault = |what: &str, source: nix::Error| InstallError::io("next", what.to_owned(), source.into());
+    let fault =
+        |what: &str, source: nix::Error| InstallError::io("next", what.to_owned(), source.into());
     nic::take_down(nic_name);
     let _ = umount2(&root.join("dev"), MntFlags::MNT_DETACH);
     for folder in ["dev", "sys", "proc", "run"] {
         let from = Path::new("/").join(folder);
-        mount(Some(&from), &root.join(folder), None::<&str>, MsFlags::MS_MOVE, None::<&str>)
-            .map_err(|source| fault(&format!("move /{folder} to the new root"), source))?;
+        mount(
+            Some(&from),
+            &root.join(folder),
+            None::<&str>,
+            MsFlags::MS_MOVE,
+            None::<&str>,
+        )
+        .map_err(|source| fault(&format!("move /{folder} to the new root"), source))?;
     }
     say("next", "switch_root");
     // busybox's switch_root also frees the ramdisk's memory.
-    let arguments = [c"switch_root".to_owned(), c_string(root)?, c"/sbin/init".to_owned()];
-    nix::unistd::execv(c"/bin/switch_root", &arguments).map_err(|source| fault("run switch_root", source))
+    let arguments = [
+        c"switch_root".to_owned(),
+        c_string(root)?,
+        c"/sbin/init".to_owned(),
+    ];
+    nix::unistd::execv(c"/bin/switch_root", &arguments)
+        .map_err(|source| fault("run switch_root", source))
 }
 
 /// Starts the image's own kernel. Returns only on failure.
 pub fn kexec(root: &Path, nic_name: &str) -> Result<Infallible, InstallError> {
-    let cmdline = fs::read_to_string(root.join(CMDLINE_FILE)).map_or(CMDLINE_DEFAULT.to_owned(), |text| text.trim().to_owned());
+    let cmdline = fs::read_to_string(root.join(CMDLINE_FILE))
+        .map_or(CMDLINE_DEFAULT.to_owned(), |text| text.trim().to_owned());
     let boot = root.join("boot");
-    let kernel = newest(&boot, "vmlinuz").ok_or_else(|| InstallError::NoKernel { file: "vmlinuz" })?;
-    let initrd = newest(&boot, "initrd.img").ok_or_else(|| InstallError::NoKernel { file: "initrd.img" })?;
+    let kernel =
+        newest(&boot, "vmlinuz").ok_or_else(|| InstallError::NoKernel { file: "vmlinuz" })?;
+    let initrd =
+        newest(&boot, "initrd.img").ok_or_else(|| InstallError::NoKernel { file: "initrd.img" })?;
     let mut load = Command::new("kexec");
-    load.arg("-l").arg(kernel).arg(format!("--initrd={}", initrd.display())).arg(format!("--command-line={cmdline}"));
+    load.arg("-l")
+        .arg(kernel)
+        .arg(format!("--initrd={}", initrd.display()))
+        .arg(format!("--command-line={cmdline}"));
     tool::run("next", &mut load, "", 0)?;
     unmount(root);
     nic::take_down(nic_name);
     say("next", "kexec");
     match reboot(RebootMode::RB_KEXEC) {
         Ok(never) => Ok(never),
-        Err(source) => Err(InstallError::io("next", "start the loaded kernel".into(), source.into())),
+        Err(source) => Err(InstallError::io(
+            "next",
+            "start the loaded kernel".into(),
+            source.into(),
+        )),
     }
 }
 
@@ -68,7 +90,10 @@ fn unmount(root: &Path) {
         && error != nix::Error::EINVAL
         && error != nix::Error::ENOENT
     {
-        say("next", format_args!("{} was not unmounted: {error}", root.display()));
+        say(
+            "next",
+            format_args!("{} was not unmounted: {error}", root.display()),
+        );
     }
     nix::unistd::sync();
 }
@@ -84,15 +109,23 @@ fn newest(folder: &Path, name: &str) -> Option<std::path::PathBuf> {
     if plain.exists() {
         return Some(plain);
     }
-    let mut versions: Vec<_> = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    versions.retain(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}-"))));
+    let mut versions: Vec<_> = fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    versions.retain(|path| {
+        path.file_name()
+            .is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}-")))
+    });
     versions.sort();
     versions.pop()
 }
 
 fn c_string(path: &Path) -> Result<CString, InstallError> {
     use std::os::unix::ffi::OsStrExt;
-    CString::new(path.as_os_str().as_bytes()).map_err(|error| InstallError::io("next", "name the new root".into(), io::Error::other(error)))
+    CString::new(path.as_os_str().as_bytes()).map_err(|error| {
+        InstallError::io("next", "name the new root".into(), io::Error::other(error))
+    })
 }
 
 #[cfg(test)]

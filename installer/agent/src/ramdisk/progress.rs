@@ -33,14 +33,22 @@ impl Reporter {
             while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
                 let done = counter.load(Ordering::Relaxed);
                 // A lost report is made up for by the next one.
-                let _ = server.progress(&Progress { stage: stage.to_owned(), done, total });
+                let _ = server.progress(&Progress {
+                    stage: stage.to_owned(),
+                    done,
+                    total,
+                });
                 reports += 1;
                 if reports % CONSOLE_EVERY == 0 {
                     say(stage, format_args!("{done} of {total} bytes"));
                 }
             }
         });
-        Reporter { received, stop: Some(stop), thread: Some(thread) }
+        Reporter {
+            received,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 }
 

@@ -18,24 +18,35 @@ const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 
 /// Writes everything the orders ask for below `root`. `agent` is the running binary.
 pub fn plant(root: &Path, orders: &InstallOrders, agent: &Path) -> Result<(), InstallError> {
-    let file = |path: &str, mode: u32, content: String| SeedFile { path: path.to_owned(), mode, content };
+    let file = |path: &str, mode: u32, content: String| SeedFile {
+        path: path.to_owned(),
+        mode,
+        content,
+    };
     let mut files = vec![
         file("/etc/hostname", 0o644, format!("{}\n", orders.hostname)),
         file("/etc/machine-id", 0o444, format!("{}\n", orders.machine_id)),
     ];
     if !orders.authorized_keys.is_empty() {
-        files.push(file("/root/.ssh/authorized_keys", 0o600, format!("{}\n", orders.authorized_keys.join("\n"))));
+        files.push(file(
+            "/root/.ssh/authorized_keys",
+            0o600,
+            format!("{}\n", orders.authorized_keys.join("\n")),
+        ));
     }
     files.extend(orders.files.iter().cloned());
     for file in &files {
-        write(root, file).map_err(|source| InstallError::io("seed", format!("write {}", file.path), source))?;
+        write(root, file)
+            .map_err(|source| InstallError::io("seed", format!("write {}", file.path), source))?;
     }
     let ssh = root.join("root/.ssh");
     if ssh.is_dir() {
         // sshd ignores keys in a folder that others could write to.
-        fs::set_permissions(&ssh, fs::Permissions::from_mode(0o700)).map_err(|source| InstallError::io("seed", "close /root/.ssh".into(), source))?;
+        fs::set_permissions(&ssh, fs::Permissions::from_mode(0o700))
+            .map_err(|source| InstallError::io("seed", "close /root/.ssh".into(), source))?;
     }
-    copy_agent(root, agent).map_err(|source| InstallError::io("seed", format!("write {AGENT_PATH}"), source))
+    copy_agent(root, agent)
+        .map_err(|source| InstallError::io("seed", format!("write {AGENT_PATH}"), source))
 }
 
 /// Makes a fresh SSH host key with the image's own `ssh-keygen`; returns its public part, one line.
@@ -46,7 +57,10 @@ pub fn make_host_key(root: &Path, hostname: &str) -> Result<String, InstallError
         move |source| InstallError::io("seed", what, source)
     };
     let folder = root.join("etc/ssh");
-    for entry in fs::read_dir(&folder).map_err(io("read /etc/ssh"))?.flatten() {
+    for entry in fs::read_dir(&folder)
+        .map_err(io("read /etc/ssh"))?
+        .flatten()
+    {
         if entry.file_name().to_string_lossy().starts_with("ssh_host_") {
             fs::remove_file(entry.path()).map_err(io("remove an old host key"))?;
         }
@@ -59,9 +73,12 @@ pub fn make_host_key(root: &Path, hostname: &str) -> Result<String, InstallError
         chroot.arg(root).arg("/usr/bin/ssh-keygen");
         chroot
     };
-    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f", HOST_KEY]);
+    keygen.args([
+        "-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f", HOST_KEY,
+    ]);
     tool::run("seed", &mut keygen, "", 0)?;
-    let public = fs::read_to_string(folder.join("ssh_host_ed25519_key.pub")).map_err(io("read the new host key"))?;
+    let public = fs::read_to_string(folder.join("ssh_host_ed25519_key.pub"))
+        .map_err(io("read the new host key"))?;
     Ok(public.trim().to_owned())
 }
 
@@ -71,22 +88,34 @@ fn write(root: &Path, file: &SeedFile) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
         if !fs::canonicalize(parent)?.starts_with(fs::canonicalize(root)?) {
-            return Err(io::Error::other("a link on the way leads out of the new root"));
+            return Err(io::Error::other(
+                "a link on the way leads out of the new root",
+            ));
         }
     }
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(file.mode & 0o7777).open(&path)?;
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(file.mode & 0o7777)
+        .open(&path)?;
     out.write_all(file.content.as_bytes())?;
     // The mode given to open() is cut by the umask.
     out.set_permissions(fs::Permissions::from_mode(file.mode & 0o7777))
 }
 
 fn below(root: &Path, path: &str) -> io::Result<PathBuf> {
-    let inside = Path::new(path).strip_prefix("/").map_err(|_| io::Error::other("the path is not absolute"))?;
-    if inside.components().all(|part| matches!(part, Component::Normal(_))) && inside.file_name().is_some() {
+    let inside = Path::new(path)
+        .strip_prefix("/")
+        .map_err(|_| io::Error::other("the path is not absolute"))?;
+    if inside
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)))
+        && inside.file_name().is_some()
+    {
         Ok(root.join(inside))
     } else {
         Err(io::Error::other("the path has parts that are not names"))
@@ -111,13 +140,24 @@ mod tests {
     fn orders() -> InstallOrders {
         InstallOrders {
             disk: None,
-            image: Image { url: String::new(), sha256: String::new(), compressed_bytes: 0, disk_bytes: 0, root_partition: 2, kernel: String::new() },
+            image: Image {
+                url: String::new(),
+                sha256: String::new(),
+                compressed_bytes: 0,
+                disk_bytes: 0,
+                root_partition: 2,
+                kernel: String::new(),
+            },
             next: NextBoot::Reboot,
             hostname: "node-1".into(),
             fqdn: "node-1.domain.tld".into(),
             machine_id: "0123456789abcdef0123456789abcdef".into(),
             authorized_keys: vec!["ssh-ed25519 AAAA one".into(), "ssh-ed25519 BBBB two".into()],
-            files: vec![SeedFile { path: "/etc/systemd/network/10-eth0.network".into(), mode: 0o640, content: "[Match]\n".into() }],
+            files: vec![SeedFile {
+                path: "/etc/systemd/network/10-eth0.network".into(),
+                mode: 0o640,
+                content: "[Match]\n".into(),
+            }],
         }
     }
 
@@ -136,12 +176,24 @@ mod tests {
         for _ in 0..2 {
             plant(root, &orders(), &root.join("agent")).unwrap();
         }
-        assert_eq!(fs::read_to_string(root.join("etc/hostname")).unwrap(), "node-1\n");
-        assert_eq!(fs::read_to_string(root.join("etc/machine-id")).unwrap(), "0123456789abcdef0123456789abcdef\n");
-        assert_eq!(fs::read_to_string(root.join("root/.ssh/authorized_keys")).unwrap(), "ssh-ed25519 AAAA one\nssh-ed25519 BBBB two\n");
+        assert_eq!(
+            fs::read_to_string(root.join("etc/hostname")).unwrap(),
+            "node-1\n"
+        );
+        assert_eq!(
+            fs::read_to_string(root.join("etc/machine-id")).unwrap(),
+            "0123456789abcdef0123456789abcdef\n"
+        );
+        assert_eq!(
+            fs::read_to_string(root.join("root/.ssh/authorized_keys")).unwrap(),
+            "ssh-ed25519 AAAA one\nssh-ed25519 BBBB two\n"
+        );
         assert_eq!(mode(root.join("root/.ssh/authorized_keys")), 0o600);
         assert_eq!(mode(root.join("root/.ssh")), 0o700);
-        assert_eq!(mode(root.join("etc/systemd/network/10-eth0.network")), 0o640);
+        assert_eq!(
+            mode(root.join("etc/systemd/network/10-eth0.network")),
+            0o640
+        );
         assert_eq!(mode(root.join("usr/local/sbin/wright-agent")), 0o755);
     }
 
@@ -152,7 +204,11 @@ mod tests {
         let outside = tempfile::tempdir().unwrap();
         symlink(outside.path(), root.join("link")).unwrap();
         for path in ["etc/x", "/../x", "/etc/../../x", "/link/x", "/"] {
-            let file = SeedFile { path: path.into(), mode: 0o644, content: String::new() };
+            let file = SeedFile {
+                path: path.into(),
+                mode: 0o644,
+                content: String::new(),
+            };
             assert!(write(root, &file).is_err(), "{path}");
         }
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);

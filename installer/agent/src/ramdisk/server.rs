@@ -20,9 +20,17 @@ pub enum ServerError {
     #[error("{call}: the boot server refused it: HTTP status {status}")]
     Refused { call: String, status: u16 },
     #[error("{call}: the boot server did not answer")]
-    NoAnswer { call: String, #[source] source: Box<ureq::Error> },
+    NoAnswer {
+        call: String,
+        #[source]
+        source: Box<ureq::Error>,
+    },
     #[error("{call}: the boot server's answer is not what was expected")]
-    Answer { call: String, #[source] source: serde_json::Error },
+    Answer {
+        call: String,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 /// One node's connection to the boot server. The token is sent as a header and printed nowhere.
@@ -37,20 +45,33 @@ pub struct Server {
 impl Server {
     pub fn new(base: &str, token: &str) -> Self {
         let config = || {
-            ureq::Agent::config_builder().proxy(None).http_status_as_error(false).timeout_connect(Some(Duration::from_secs(10)))
+            ureq::Agent::config_builder()
+                .proxy(None)
+                .http_status_as_error(false)
+                .timeout_connect(Some(Duration::from_secs(10)))
         };
         Server {
             base: base.to_owned(),
             authorization: format!("Bearer {}", token.trim()),
-            calls: config().timeout_global(Some(CALL_TIMEOUT)).build().new_agent(),
-            downloads: config().timeout_per_read(Some(STALL_TIMEOUT)).timeout_recv_response(Some(STALL_TIMEOUT)).build().new_agent(),
+            calls: config()
+                .timeout_global(Some(CALL_TIMEOUT))
+                .build()
+                .new_agent(),
+            downloads: config()
+                .timeout_per_read(Some(STALL_TIMEOUT))
+                .timeout_recv_response(Some(STALL_TIMEOUT))
+                .build()
+                .new_agent(),
         }
     }
 
     pub fn hardware(&self, hardware: &Hardware) -> Result<Orders, ServerError> {
         let call = "POST /agent/v1/hardware";
         let body = self.post("hardware", hardware, TRIES_FOR)?;
-        serde_json::from_str(&body).map_err(|source| ServerError::Answer { call: call.to_owned(), source })
+        serde_json::from_str(&body).map_err(|source| ServerError::Answer {
+            call: call.to_owned(),
+            source,
+        })
     }
 
     /// Tried once: the next report is a second away.
@@ -63,14 +84,23 @@ impl Server {
     }
 
     pub fn failed(&self, failure: &Failure) -> Result<(), ServerError> {
-        self.post("failed", failure, Duration::from_secs(60)).map(drop)
+        self.post("failed", failure, Duration::from_secs(60))
+            .map(drop)
     }
 
     /// Opens the image for reading.
     pub fn image(&self, url: &str) -> Result<impl Read + use<>, ServerError> {
         let call = format!("GET {url}");
-        let no_answer = |source| ServerError::NoAnswer { call: call.clone(), source: Box::new(source) };
-        let response = self.downloads.get(url).header("Authorization", &self.authorization).call().map_err(no_answer)?;
+        let no_answer = |source| ServerError::NoAnswer {
+            call: call.clone(),
+            source: Box::new(source),
+        };
+        let response = self
+            .downloads
+            .get(url)
+            .header("Authorization", &self.authorization)
+            .call()
+            .map_err(no_answer)?;
         match response.status().as_u16() {
             200 => Ok(response.into_body().into_reader()),
             status => Err(ServerError::Refused { call, status }),
@@ -78,16 +108,30 @@ impl Server {
     }
 
     /// Posts until the server accepts, refuses for good (4xx), or `patience` is over.
-    fn post<T: Serialize>(&self, name: &str, message: &T, patience: Duration) -> Result<String, ServerError> {
+    fn post<T: Serialize>(
+        &self,
+        name: &str,
+        message: &T,
+        patience: Duration,
+    ) -> Result<String, ServerError> {
         let call = format!("POST /agent/v1/{name}");
-        let body = serde_json::to_vec(message).map_err(|source| ServerError::Answer { call: call.clone(), source })?;
+        let body = serde_json::to_vec(message).map_err(|source| ServerError::Answer {
+            call: call.clone(),
+            source,
+        })?;
         let started = Instant::now();
         loop {
             let fault = match self.post_once(name, &call, &body) {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
-            let for_good = matches!(fault, ServerError::Refused { status: 400..=499, .. });
+            let for_good = matches!(
+                fault,
+                ServerError::Refused {
+                    status: 400..=499,
+                    ..
+                }
+            );
             if for_good || started.elapsed() >= patience {
                 return Err(fault);
             }
@@ -97,7 +141,10 @@ impl Server {
     }
 
     fn post_once(&self, name: &str, call: &str, body: &[u8]) -> Result<String, ServerError> {
-        let no_answer = |source| ServerError::NoAnswer { call: call.to_owned(), source: Box::new(source) };
+        let no_answer = |source| ServerError::NoAnswer {
+            call: call.to_owned(),
+            source: Box::new(source),
+        };
         let mut response = self
             .calls
             .post(format!("{}/agent/v1/{name}", self.base))
@@ -106,8 +153,16 @@ impl Server {
             .send(body)
             .map_err(no_answer)?;
         match response.status().as_u16() {
-            200..=299 => response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(no_answer),
-            status => Err(ServerError::Refused { call: call.to_owned(), status }),
+            200..=299 => response
+                .body_mut()
+                .with_config()
+                .limit(ANSWER_BYTES_MAX)
+                .read_to_string()
+                .map_err(no_answer),
+            status => Err(ServerError::Refused {
+                call: call.to_owned(),
+                status,
+            }),
         }
     }
 }

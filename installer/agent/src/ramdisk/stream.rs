@@ -20,9 +20,17 @@ const WINDOW_LOG_MAX: u32 = 27;
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     #[error("reading the image failed after {received} compressed bytes")]
-    Read { received: u64, #[source] source: io::Error },
+    Read {
+        received: u64,
+        #[source]
+        source: io::Error,
+    },
     #[error("writing to the disk failed at byte {offset}")]
-    Write { offset: u64, #[source] source: io::Error },
+    Write {
+        offset: u64,
+        #[source]
+        source: io::Error,
+    },
     #[error("the image unpacks to more than the {expected} bytes that were announced")]
     TooLong { expected: u64 },
     #[error("the image unpacked to {got} bytes, {expected} were announced")]
@@ -43,11 +51,25 @@ impl StreamError {
 ///
 /// `zeros_are_there`: the disk reads as zeros already, zero blocks are skipped.
 /// `received` counts compressed bytes, for the one who reports progress.
-pub fn write_image(source: impl Read, disk: &File, image: &Image, zeros_are_there: bool, received: &AtomicU64) -> Result<String, StreamError> {
+pub fn write_image(
+    source: impl Read,
+    disk: &File,
+    image: &Image,
+    zeros_are_there: bool,
+    received: &AtomicU64,
+) -> Result<String, StreamError> {
     let count = || received.load(Ordering::Relaxed);
-    let read_error = |source| StreamError::Read { received: count(), source };
-    let hashing = Hashing { source, sha256: Sha256::new(), received };
-    let mut decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(READ_BYTES, hashing)).map_err(read_error)?;
+    let read_error = |source| StreamError::Read {
+        received: count(),
+        source,
+    };
+    let hashing = Hashing {
+        source,
+        sha256: Sha256::new(),
+        received,
+    };
+    let mut decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(READ_BYTES, hashing))
+        .map_err(read_error)?;
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(read_error)?;
 
     let mut buffer = vec![0; WRITE_BYTES];
@@ -59,30 +81,53 @@ pub fn write_image(source: impl Read, disk: &File, image: &Image, zeros_are_ther
             Err(source) => return Err(corrupt_or(decoder, image, source, received)),
         };
         if offset + length as u64 > image.disk_bytes {
-            return Err(StreamError::TooLong { expected: image.disk_bytes });
+            return Err(StreamError::TooLong {
+                expected: image.disk_bytes,
+            });
         }
         write_sparse(disk, &buffer[..length], offset, zeros_are_there)?;
         offset += length as u64;
     }
     let sha256 = digest(decoder, received)?;
     if sha256 != image.sha256.to_ascii_lowercase() {
-        return Err(StreamError::Checksum { expected: image.sha256.clone(), got: sha256 });
+        return Err(StreamError::Checksum {
+            expected: image.sha256.clone(),
+            got: sha256,
+        });
     }
     if offset != image.disk_bytes {
-        return Err(StreamError::Short { expected: image.disk_bytes, got: offset });
+        return Err(StreamError::Short {
+            expected: image.disk_bytes,
+            got: offset,
+        });
     }
-    disk.sync_all().map_err(|source| StreamError::Write { offset, source })?;
+    disk.sync_all()
+        .map_err(|source| StreamError::Write { offset, source })?;
     Ok(sha256)
 }
 
 /// The decoder gave up. If the bytes were not those announced, say so: that is the cause, and trying
 /// again would not help. If the connection broke, the read error is the cause.
-fn corrupt_or<R: Read>(decoder: Decoder<'_, R>, image: &Image, source: io::Error, received: &AtomicU64) -> StreamError {
+fn corrupt_or<R: Read>(
+    decoder: Decoder<'_, R>,
+    image: &Image,
+    source: io::Error,
+    received: &AtomicU64,
+) -> StreamError {
     match digest(decoder, received) {
-        Ok(got) if got != image.sha256.to_ascii_lowercase() && received.load(Ordering::Relaxed) >= image.compressed_bytes => {
-            StreamError::Checksum { expected: image.sha256.clone(), got }
+        Ok(got)
+            if got != image.sha256.to_ascii_lowercase()
+                && received.load(Ordering::Relaxed) >= image.compressed_bytes =>
+        {
+            StreamError::Checksum {
+                expected: image.sha256.clone(),
+                got,
+            }
         }
-        _ => StreamError::Read { received: received.load(Ordering::Relaxed), source },
+        _ => StreamError::Read {
+            received: received.load(Ordering::Relaxed),
+            source,
+        },
     }
 }
 
@@ -91,7 +136,10 @@ type Decoder<'a, R> = zstd::Decoder<'static, BufReader<Hashing<'a, R>>>;
 /// Reads what lies behind the last frame and gives the digest of the whole stream.
 fn digest<R: Read>(decoder: Decoder<'_, R>, received: &AtomicU64) -> Result<String, StreamError> {
     let mut hashing = decoder.finish().into_inner();
-    io::copy(&mut hashing, &mut io::sink()).map_err(|source| StreamError::Read { received: received.load(Ordering::Relaxed), source })?;
+    io::copy(&mut hashing, &mut io::sink()).map_err(|source| StreamError::Read {
+        received: received.load(Ordering::Relaxed),
+        source,
+    })?;
     Ok(hex::encode(hashing.sha256.finalize()))
 }
 
@@ -110,10 +158,16 @@ fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Writes `bytes` at `offset`, in as few calls as there are runs of blocks that are not zero.
-fn write_sparse(disk: &File, bytes: &[u8], offset: u64, zeros_are_there: bool) -> Result<(), StreamError> {
+fn write_sparse(
+    disk: &File,
+    bytes: &[u8],
+    offset: u64,
+    zeros_are_there: bool,
+) -> Result<(), StreamError> {
     let write = |from: usize, to: usize| {
         let at = offset + from as u64;
-        disk.write_all_at(&bytes[from..to], at).map_err(|source| StreamError::Write { offset: at, source })
+        disk.write_all_at(&bytes[from..to], at)
+            .map_err(|source| StreamError::Write { offset: at, source })
     };
     if !zeros_are_there {
         return write(0, bytes.len());
@@ -175,7 +229,12 @@ mod tests {
     }
 
     /// Writes over a disk of the size of `before`, which holds `before`.
-    fn written(packed: &[u8], image: &Image, before: &[u8], zeros: bool) -> Result<Vec<u8>, StreamError> {
+    fn written(
+        packed: &[u8],
+        image: &Image,
+        before: &[u8],
+        zeros: bool,
+    ) -> Result<Vec<u8>, StreamError> {
         let disk = tempfile::tempfile().unwrap();
         disk.write_all_at(before, 0).unwrap();
         write_image(packed, &disk, image, zeros, &AtomicU64::new(0))?;
@@ -210,7 +269,10 @@ mod tests {
     fn old_data_does_not_show_through_holes() {
         let content = vec![0; 1 << 20];
         let (packed, image) = image_of(&content);
-        assert_eq!(written(&packed, &image, &vec![9; content.len()], false).unwrap(), content);
+        assert_eq!(
+            written(&packed, &image, &vec![9; content.len()], false).unwrap(),
+            content
+        );
     }
 
     #[test]
@@ -218,12 +280,17 @@ mod tests {
         let (packed, mut image) = image_of(&[7; 100_000]);
         image.sha256 = "00".repeat(32);
         let error = written(&packed, &image, &[], true).unwrap_err();
-        assert!(matches!(&error, StreamError::Checksum { .. }) && !error.is_worth_a_retry(), "{error}");
+        assert!(
+            matches!(&error, StreamError::Checksum { .. }) && !error.is_worth_a_retry(),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_flipped_bit_is_told_as_a_wrong_checksum() {
-        let content: Vec<u8> = (0..200_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let content: Vec<u8> = (0..200_000u32)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+            .collect();
         let (mut packed, image) = image_of(&content);
         let middle = packed.len() / 2;
         packed[middle] ^= 0x10;
@@ -233,7 +300,9 @@ mod tests {
 
     #[test]
     fn a_broken_connection_is_worth_a_retry() {
-        let content: Vec<u8> = (0..200_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let content: Vec<u8> = (0..200_000u32)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+            .collect();
         let (packed, image) = image_of(&content);
         let error = written(&packed[..packed.len() / 2], &image, &[], true).unwrap_err();
         assert!(error.is_worth_a_retry(), "{error:?}");
@@ -243,8 +312,14 @@ mod tests {
     fn an_image_longer_or_shorter_than_announced_is_refused() {
         let (packed, mut image) = image_of(&[7; 100_000]);
         image.disk_bytes -= 1;
-        assert!(matches!(written(&packed, &image, &[], true), Err(StreamError::TooLong { .. })));
+        assert!(matches!(
+            written(&packed, &image, &[], true),
+            Err(StreamError::TooLong { .. })
+        ));
         image.disk_bytes += 2;
-        assert!(matches!(written(&packed, &image, &[], true), Err(StreamError::Short { .. })));
+        assert!(matches!(
+            written(&packed, &image, &[], true),
+            Err(StreamError::Short { .. })
+        ));
     }
 }
