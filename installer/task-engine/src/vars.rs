@@ -247,7 +247,7 @@ impl Scope {
             Err(TemplateError::Undefined { what, place }) => {
                 let cause = Error::new(
                     ErrorKind::UndefinedError,
-                    format!("`{what}` in variable `{name}` ({place})"),
+                    format!("{what} in variable `{name}` ({place})"),
                 );
                 cause.into()
             }

@@ -172,12 +172,11 @@ impl Transport for Ssh {
         let failed = |error: russh::Error| unreachable(host, &error.to_string());
         let mut channel = session.channel_open_session().await.map_err(failed)?;
         let path = &self.agent_path;
-        // Written beside and moved: whoever starts the agent meanwhile gets the old one or the new one, whole. A
-        // running daemon is ended; the next attach starts the new one.
+        // Written beside and moved: whoever starts the agent meanwhile gets the old one or the new one, whole. The
+        // next attach notices that the running daemon is another file, lets it end its task, and replaces it.
         let command = format!(
             "set -e; mkdir -p \"$(dirname {path})\"; cat > {path}.new; \
-             echo '{sha256}  {path}.new' | sha256sum -c --quiet; chmod 0755 {path}.new; mv -f {path}.new {path}; \
-             systemctl try-restart wright-agent.service >/dev/null 2>&1 || true",
+             echo '{sha256}  {path}.new' | sha256sum -c --quiet; chmod 0755 {path}.new; mv -f {path}.new {path}",
             sha256 = agent.sha256
         );
         channel.exec(true, command).await.map_err(failed)?;

@@ -51,7 +51,29 @@ pub fn short_name(name: &str) -> &str {
 impl Catalogue {
     /// The modules that the agent of this build has.
     pub fn of_modules() -> Self {
-        Catalogue::default()
+        Catalogue::from_specs(modules::catalogue().iter().map(|module| {
+            let arg = |arg: &modules::Arg| ArgSpec {
+                name: arg.name.to_owned(),
+                aliases: arg
+                    .aliases
+                    .iter()
+                    .map(|alias| (*alias).to_owned())
+                    .collect(),
+                required: arg.required,
+                choices: arg
+                    .choices
+                    .iter()
+                    .map(|choice| (*choice).to_owned())
+                    .collect(),
+            };
+            let args = module.args().map(arg).collect();
+            let spec = ModuleSpec {
+                args,
+                free_form: module.free_form,
+                idempotent: module.idempotent(),
+            };
+            (module.name.to_owned(), spec)
+        }))
     }
 
     pub fn from_specs(specs: impl IntoIterator<Item = (String, ModuleSpec)>) -> Self {

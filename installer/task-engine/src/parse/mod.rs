@@ -216,3 +216,6 @@ fn texts(node: &Node, what: &str, diags: &mut Diagnostics) -> Vec<(String, Span)
 fn get<'a>(map: &'a Map, key: &str) -> Option<&'a Node> {
     map.get(key).filter(|node| !node.is_null())
 }
+
+#[cfg(test)]
+mod tests;

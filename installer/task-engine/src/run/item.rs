@@ -2,21 +2,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_protocol::task::{Diff, Task as Call, TaskResult};
+use agent_protocol::task::TaskResult;
 use serde_json::{Map, Value as Json, json};
-use sha2::{Digest, Sha256};
 
 use super::context::Context;
 use super::loops::{self, Round};
-use super::node::lock;
 use super::walk::Walk;
-use super::{controller, files, seconds};
-use crate::event::{Event, Status, TaskDone};
-use crate::journal::{Entry, Step};
-use crate::link::LinkError;
-use crate::parse::{Action, Args, Condition, Task};
+use super::{controller, seconds};
+use crate::event::Status;
+use crate::parse::{Action, Condition, Task};
 use crate::template::{TemplateError, display};
-use crate::vars::{Layer, Scope};
+use crate::vars::Scope;
 
 /// What a task gave, all rounds together.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +66,7 @@ impl RoundEnd {
         )
     }
 
-    fn unknown(until: String) -> Self {
+    pub fn unknown(until: String) -> Self {
         RoundEnd::new(
             Status::Unknown { until },
             TaskResult {
@@ -89,6 +85,14 @@ impl RoundEnd {
     }
 }
 
+/// Which round of which task, and whether it may be told.
+#[derive(Clone, Copy)]
+pub(crate) struct At {
+    pub number: usize,
+    pub index: usize,
+    pub no_log: bool,
+}
+
 pub(crate) const CENSORED: &str = "not shown, because the task says `no_log: true`";
 
 impl Walk {
@@ -104,24 +108,14 @@ impl Walk {
         let no_log = self
             .flag(context.inherited.no_log.as_ref(), &scope)
             .unwrap_or(true);
-        let mut end = TaskEnd::default();
         let rounds = match loops::rounds(&self.engine.templates, task, &scope) {
             Ok(rounds) => rounds,
             Err(error) => {
                 // A condition that needs no item can spare the loop: `when: x is defined`, `loop: "{{ x }}"`.
                 let skipped = matches!(self.conditions(&context.inherited.when, &scope), Ok(false));
                 let round = if skipped { skip() } else { RoundEnd::of(error) };
-                let name = task.title();
                 self.tell_round(task, None, &round, no_log, 0.0).await;
-                self.sum(
-                    task,
-                    context,
-                    &scope,
-                    &mut end,
-                    vec![(Round::default(), round)],
-                    &name,
-                );
-                return end;
+                return self.sum(task, &scope, vec![(Round::default(), round)], no_log);
             }
         };
         let mut done = Vec::with_capacity(rounds.len());
@@ -129,7 +123,16 @@ impl Walk {
             let began = Instant::now();
             let scope = round.scope(&scope);
             let ended = self
-                .round(task, context, &scope, &round, number, index, no_log)
+                .round(
+                    task,
+                    context,
+                    &scope,
+                    At {
+                        number,
+                        index,
+                        no_log,
+                    },
+                )
                 .await;
             let label = match task
                 .r#loop
@@ -164,21 +167,19 @@ impl Walk {
                 .await;
             }
         }
-        let name = task.title();
-        self.sum(task, context, &scope, &mut end, done, &name);
-        end
+        self.sum(task, &scope, done, no_log)
     }
 
     /// Adds up the rounds as Ansible does: `results`, and flags that say whether any changed or failed.
     fn sum(
         &self,
         task: &Task,
-        context: &Context,
         scope: &Arc<Scope>,
-        end: &mut TaskEnd,
         rounds: Vec<(Round, RoundEnd)>,
-        name: &str,
-    ) {
+        no_log: bool,
+    ) -> TaskEnd {
+        let mut end = TaskEnd::default();
+        let name = task.title();
         let looped = task.r#loop.is_some();
         let changed = rounds
             .iter()
@@ -199,6 +200,7 @@ impl Walk {
         });
         if let Some((_, round)) = failed {
             end.failure = Some(match round.result.msg.is_empty() {
+                _ if no_log => CENSORED.to_owned(),
                 true => format!("`{name}` failed"),
                 false => round.result.msg.clone(),
             });
@@ -218,7 +220,6 @@ impl Walk {
         if changed && failed.is_none() {
             end.notify = self.names(&task.notify, scope);
         }
-        let _ = context;
         end.register = if looped {
             let variable = task
                 .r#loop
@@ -246,6 +247,7 @@ impl Walk {
                 .map(|(_, ended)| registered(&ended.result))
                 .unwrap_or_default()
         };
+        end
     }
 
     fn names(&self, names: &[String], scope: &Arc<Scope>) -> Vec<String> {
@@ -261,19 +263,12 @@ impl Walk {
         names.iter().flat_map(render).collect()
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "what surrounds a round is needed one by one"
-    )]
     async fn round(
         &self,
         task: &Arc<Task>,
         context: &Context,
         scope: &Arc<Scope>,
-        round: &Round,
-        number: usize,
-        index: usize,
-        no_log: bool,
+        at: At,
     ) -> RoundEnd {
         match self.conditions(&context.inherited.when, scope) {
             Ok(true) => {}
@@ -282,10 +277,7 @@ impl Walk {
         }
         let ended = match &task.action {
             Action::Module { name, args } => {
-                match self
-                    .attempts(task, context, scope, name, args, number, index, no_log)
-                    .await
-                {
+                match self.attempts(task, context, scope, (name, args), at).await {
                     Ok(ended) => ended,
                     Err(error) => RoundEnd::of(error),
                 }
@@ -295,359 +287,12 @@ impl Walk {
                 Err(error) => RoundEnd::of(error),
             },
         };
-        let _ = round;
         match self.flag(context.inherited.ignore_errors.as_ref(), scope) {
             Ok(true) if ended.status == Status::Failed => RoundEnd {
                 status: Status::Ignored,
                 ..ended
             },
             _ => ended,
-        }
-    }
-
-    /// A module, tried again while `until` does not hold.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "what surrounds a round is needed one by one"
-    )]
-    async fn attempts(
-        &self,
-        task: &Arc<Task>,
-        context: &Context,
-        scope: &Arc<Scope>,
-        module: &str,
-        args: &Args,
-        number: usize,
-        index: usize,
-        no_log: bool,
-    ) -> Result<RoundEnd, TemplateError> {
-        let templates = &self.engine.templates;
-        let retries = match (&task.retries, &task.until) {
-            (Some(retries), _) => integer(&templates.value(retries, scope)?)
-                .unwrap_or(3)
-                .max(0),
-            (None, Some(_)) => 3,
-            (None, None) => 0,
-        };
-        let delay = match &task.delay {
-            Some(delay) => integer(&templates.value(delay, scope)?)
-                .unwrap_or(5)
-                .clamp(0, 3600),
-            None => 5,
-        };
-        let call = match self.call(task, context, scope, module, args, no_log)? {
-            Ok(call) => call,
-            Err(failed) => return Ok(failed),
-        };
-        let target = match self.target(context, scope)? {
-            Ok(target) => target,
-            Err(failed) => return Ok(failed),
-        };
-        let hash = hex::encode(&Sha256::digest(hash_input(&call))[..6]);
-        let suffix = if self.in_handler { "h" } else { "" };
-        let id = format!(
-            "{}/{}/{}.{suffix}{number}-{hash}/{index}",
-            self.engine.spec.run,
-            self.node.spec.name,
-            self.work.id()
-        );
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let id = if attempt == 1 {
-                id.clone()
-            } else {
-                format!("{id}r{attempt}")
-            };
-            let call = Call { id, ..call.clone() };
-            let ended = self.send(task, &target, call).await;
-            let ended = self.verdict(task, scope, ended, attempt)?;
-            let again = match &task.until {
-                Some(until)
-                    if !ended.result.skipped && !matches!(ended.status, Status::Unknown { .. }) =>
-                {
-                    !self.conditions(until, &self.with_result(task, scope, &ended.result))?
-                }
-                // `retries` alone repeats what failed.
-                _ => ended.status == Status::Failed && task.until.is_none(),
-            };
-            if !again {
-                return Ok(ended);
-            }
-            if attempt > retries {
-                if task.until.is_some() {
-                    let msg = match ended.result.msg.is_empty() {
-                        true => format!("`until` did not hold after {attempt} attempts"),
-                        false => format!(
-                            "`until` did not hold after {attempt} attempts: {}",
-                            ended.result.msg
-                        ),
-                    };
-                    let result = TaskResult {
-                        failed: true,
-                        msg,
-                        ..ended.result
-                    };
-                    return Ok(RoundEnd {
-                        status: Status::Failed,
-                        result,
-                        ..ended
-                    });
-                }
-                return Ok(ended);
-            }
-            tokio::time::sleep(Duration::from_secs(delay.unsigned_abs())).await;
-        }
-    }
-
-    /// The call of a module with everything resolved; `Err` is a fault that no template is to blame for.
-    fn call(
-        &self,
-        task: &Task,
-        context: &Context,
-        scope: &Arc<Scope>,
-        module: &str,
-        args: &Args,
-        no_log: bool,
-    ) -> Result<Result<Call, RoundEnd>, TemplateError> {
-        let templates = &self.engine.templates;
-        let args = match args {
-            Args::Map(map) => templates.value(&Json::Object(map.clone()), scope)?,
-            Args::Template(text) => templates.value(&Json::from(text.as_str()), scope)?,
-        };
-        let Json::Object(args) = args else {
-            return Ok(Err(RoundEnd::failed(format!(
-                "the arguments of `{module}` are no mapping"
-            ))));
-        };
-        let args = match files::fill_in(
-            templates,
-            module,
-            args,
-            context,
-            scope,
-            &self.engine.playbook.folder,
-        )? {
-            Ok(args) => args,
-            Err(msg) => return Ok(Err(RoundEnd::failed(msg))),
-        };
-        let mut environment = Map::new();
-        for raw in &context.inherited.environment {
-            match templates.value(raw, scope)? {
-                Json::Object(map) => environment.extend(map),
-                Json::Null => {}
-                other => {
-                    return Ok(Err(RoundEnd::failed(format!(
-                        "`environment` is no mapping: {}",
-                        display(&other)
-                    ))));
-                }
-            }
-        }
-        let becomes = self.flag(context.inherited.r#become.as_ref(), scope)?;
-        let user = match (&context.inherited.become_user, becomes) {
-            (Some(user), true) => {
-                Some(display(&templates.value(user, scope)?)).filter(|user| user != "root")
-            }
-            _ => None,
-        };
-        let timeout = match &task.timeout {
-            Some(timeout) => integer(&templates.value(timeout, scope)?)
-                .and_then(|seconds| u32::try_from(seconds).ok()),
-            None => None,
-        };
-        Ok(Ok(Call {
-            id: String::new(),
-            module: module.to_owned(),
-            args,
-            check: context.inherited.check_mode.unwrap_or(self.engine.check()),
-            diff: self.engine.spec.diff && !no_log,
-            become_user: user,
-            environment,
-            no_log,
-            timeout_seconds: timeout
-                .filter(|&seconds| seconds > 0)
-                .unwrap_or(self.engine.spec.limits.task_seconds),
-        }))
-    }
-
-    /// The node that the task runs on: this one, or the one that `delegate_to` names.
-    fn target(
-        &self,
-        context: &Context,
-        scope: &Arc<Scope>,
-    ) -> Result<Result<Arc<super::Node>, RoundEnd>, TemplateError> {
-        let Some(raw) = &context.inherited.delegate_to else {
-            return Ok(Ok(self.node.clone()));
-        };
-        let name = display(&self.engine.templates.value(raw, scope)?);
-        Ok(match self.engine.nodes.get(&name) {
-            Some(node) => Ok(node.clone()),
-            None if matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1") => {
-                Err(RoundEnd::failed(
-                    "`delegate_to: localhost` is not supported: the deployment host runs no tasks of roles",
-                ))
-            }
-            None => Err(RoundEnd::failed(format!(
-                "`delegate_to` names `{name}`, which is no node"
-            ))),
-        })
-    }
-
-    /// Sends a call, unless an earlier part of this run has its result.
-    async fn send(&self, task: &Task, target: &super::Node, call: Call) -> RoundEnd {
-        if let Some(result) = self.engine.finished.get(&call.id) {
-            return RoundEnd {
-                resumed: true,
-                ..RoundEnd::ok(result.clone())
-            };
-        }
-        let (id, no_log, check) = (call.id.clone(), call.no_log, call.check);
-        let (node, role, title) = (
-            self.node.spec.name.clone(),
-            self.work.label.clone(),
-            task.title(),
-        );
-        self.engine
-            .tell(Event::TaskStarted {
-                node: node.clone(),
-                role: role.clone(),
-                task: title.clone(),
-                handler: self.in_handler,
-            })
-            .await;
-        self.note(&id, &title, Step::Started).await;
-        if !no_log {
-            lock(&self.engine.titles).insert(id.clone(), title.clone());
-        }
-        let answer = target.link.run(call).await;
-        lock(&self.engine.titles).remove(&id);
-        let ended = match answer {
-            Ok(result) if result.failed => RoundEnd::new(Status::Failed, result),
-            // What a command does cannot be foreseen.
-            Ok(result) if result.skipped && check => RoundEnd::new(
-                Status::Unknown {
-                    until: title.clone(),
-                },
-                result,
-            ),
-            Ok(result) if result.skipped => RoundEnd::new(Status::Skipped, result),
-            Ok(result) => RoundEnd::ok(result),
-            Err(error) => {
-                if matches!(error, LinkError::Unreachable(_)) {
-                    lock(&target.recap).unreachable = true;
-                }
-                let mut failed = RoundEnd::failed(error.to_string());
-                failed.result.data.insert(
-                    "unreachable".to_owned(),
-                    matches!(error, LinkError::Unreachable(_)).into(),
-                );
-                failed
-            }
-        };
-        let step = Step::Ended {
-            failed: ended.result.failed,
-            changed: ended.result.changed,
-            result: (!no_log).then(|| ended.result.clone()),
-        };
-        self.note(&id, &title, step).await;
-        ended
-    }
-
-    /// Waits until the node's agent answers.
-    pub(super) async fn greet(&self, task: &Task) -> Result<(), String> {
-        let id = format!(
-            "{}/{}/greet.{}/0",
-            self.engine.spec.run, self.node.spec.name, self.met
-        );
-        let call = Call {
-            id,
-            module: "ping".to_owned(),
-            args: Map::new(),
-            check: false,
-            diff: false,
-            become_user: None,
-            environment: Map::new(),
-            no_log: false,
-            timeout_seconds: 60,
-        };
-        let ended = self.send(task, &self.node, call).await;
-        if ended.result.failed {
-            Err(ended.result.msg)
-        } else {
-            Ok(())
-        }
-    }
-
-    async fn note(&self, id: &str, title: &str, step: Step) {
-        let (node, role) = (self.node.spec.name.clone(), self.work.label.clone());
-        let entry = Entry {
-            id: id.to_owned(),
-            node,
-            role,
-            title: title.to_owned(),
-            step,
-        };
-        if let Err(error) = self
-            .engine
-            .spec
-            .journal
-            .note(&self.engine.spec.run, entry)
-            .await
-        {
-            tracing::error!(%error, "the journal cannot be written");
-        }
-    }
-
-    /// `failed_when` and `changed_when`.
-    fn verdict(
-        &self,
-        task: &Task,
-        scope: &Arc<Scope>,
-        ended: RoundEnd,
-        attempt: i64,
-    ) -> Result<RoundEnd, TemplateError> {
-        let mut ended = ended;
-        let decides = !matches!(ended.status, Status::Unknown { .. } | Status::Skipped)
-            && ended.result.data.get("unreachable") != Some(&Json::Bool(true));
-        if task.until.is_some() {
-            ended
-                .result
-                .data
-                .insert("attempts".to_owned(), Json::from(attempt));
-        }
-        if !decides {
-            return Ok(ended);
-        }
-        if let Some(conditions) = &task.failed_when {
-            let scope = self.with_result(task, scope, &ended.result);
-            let failed = !conditions.is_empty() && self.conditions(conditions, &scope)?;
-            ended.result.failed = failed;
-            ended
-                .result
-                .data
-                .insert("failed_when_result".to_owned(), failed.into());
-            if failed && ended.result.msg.is_empty() {
-                "`failed_when` holds".clone_into(&mut ended.result.msg);
-            }
-        }
-        if let Some(conditions) = &task.changed_when {
-            let scope = self.with_result(task, scope, &ended.result);
-            ended.result.changed = self.conditions(conditions, &scope)?;
-        }
-        ended.status = match (ended.result.failed, ended.result.changed) {
-            (true, _) => Status::Failed,
-            (false, true) => Status::Changed,
-            (false, false) => Status::Ok,
-        };
-        Ok(ended)
-    }
-
-    /// The scope in which a task's own result can be asked for by its `register` name.
-    fn with_result(&self, task: &Task, scope: &Arc<Scope>, result: &TaskResult) -> Arc<Scope> {
-        match &task.register {
-            Some(name) => scope.with(Layer::literal([(name.clone(), registered(result))])),
-            None => scope.clone(),
         }
     }
 
@@ -669,7 +314,11 @@ impl Walk {
     }
 
     /// A keyword that is a boolean or a template of one.
-    fn flag(&self, raw: Option<&Json>, scope: &Arc<Scope>) -> Result<bool, TemplateError> {
+    pub(super) fn flag(
+        &self,
+        raw: Option<&Json>,
+        scope: &Arc<Scope>,
+    ) -> Result<bool, TemplateError> {
         let Some(raw) = raw else { return Ok(false) };
         Ok(match self.engine.templates.value(raw, scope)? {
             Json::Bool(value) => value,
@@ -678,69 +327,6 @@ impl Walk {
                 "true" | "yes" | "on" | "1"
             ),
         })
-    }
-
-    async fn tell_round(
-        &self,
-        task: &Task,
-        item: Option<String>,
-        ended: &RoundEnd,
-        no_log: bool,
-        seconds: f64,
-    ) {
-        let (msg, diff) = match no_log {
-            true if ended.result.msg.is_empty() => (String::new(), Vec::new()),
-            true => (CENSORED.to_owned(), Vec::new()),
-            false => (describe(&ended.result), ended.result.diff.clone()),
-        };
-        self.tell_done(
-            task,
-            item,
-            ended.status.clone(),
-            &msg,
-            diff,
-            seconds,
-            ended.resumed,
-        )
-        .await;
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "the fields of one event")]
-    pub(super) async fn tell_done(
-        &self,
-        task: &Task,
-        item: Option<String>,
-        status: Status,
-        msg: &str,
-        diff: Vec<Diff>,
-        seconds: f64,
-        resumed: bool,
-    ) {
-        {
-            let mut recap = lock(&self.node.recap);
-            match &status {
-                Status::Ok => recap.ok += 1,
-                Status::Changed => recap.changed += 1,
-                Status::Skipped => recap.skipped += 1,
-                Status::Failed => recap.failed += 1,
-                Status::Ignored => recap.ignored += 1,
-                Status::Unknown { .. } => recap.unknown += 1,
-            }
-        }
-        let done = TaskDone {
-            node: self.node.spec.name.clone(),
-            role: self.work.label.clone(),
-            task: task.title(),
-            item,
-            status,
-            handler: self.in_handler,
-            resumed,
-            msg: msg.to_owned(),
-            diff,
-            seconds,
-            place: task.place.to_string(),
-        };
-        self.engine.tell(Event::TaskDone(done)).await;
     }
 }
 
@@ -766,47 +352,4 @@ pub(crate) fn registered(result: &TaskResult) -> Json {
         }
     }
     out
-}
-
-/// One message for people: what the module says, and of a failed command what it wrote.
-fn describe(result: &TaskResult) -> String {
-    let text = |key: &str| {
-        result
-            .data
-            .get(key)
-            .and_then(Json::as_str)
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-    };
-    match (result.failed, text("stderr").or(text("stdout"))) {
-        (true, Some(output)) => {
-            let lines: Vec<&str> = output.lines().collect();
-            let last = lines[lines.len().saturating_sub(8)..].join("\n");
-            if result.msg.is_empty() {
-                last
-            } else {
-                format!("{}: {last}", result.msg)
-            }
-        }
-        _ => result.msg.clone(),
-    }
-}
-
-fn integer(value: &Json) -> Option<i64> {
-    value
-        .as_i64()
-        .or_else(|| display(value).trim().parse().ok())
-}
-
-/// Everything that decides what the call does; the same input is the same task.
-fn hash_input(call: &Call) -> Vec<u8> {
-    let parts = json!([
-        call.module,
-        call.args,
-        call.check,
-        call.become_user,
-        call.environment,
-        call.no_log
-    ]);
-    serde_json::to_vec(&parts).unwrap_or_default()
 }

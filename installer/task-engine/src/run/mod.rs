@@ -23,6 +23,7 @@ use crate::plan::{Key, Unit, Work, plan};
 use crate::template::{OMIT, Templates};
 use crate::vars::{HostVars, Layer, Scope};
 
+mod call;
 mod context;
 mod controller;
 mod files;
@@ -30,6 +31,7 @@ mod handlers;
 mod item;
 mod loops;
 mod node;
+mod tell;
 mod walk;
 
 use node::{Node, lock, read};

@@ -250,7 +250,7 @@ fn explain(
             .map(str::trim)
             .unwrap_or(text);
         let what = match inner.detail() {
-            Some(detail) => detail.to_owned(),
+            Some(detail) => detail.trim_end_matches(" is undefined").to_owned(),
             // The place of a fault inside `x | filter` is the filter: then the names that nobody has set say more.
             None if !is_path(excerpt) && !undefined.is_empty() => undefined
                 .iter()

@@ -1,0 +1,176 @@
+//! Connections cut, the controller killed, nodes dead, hostile or hanging: nothing is lost and nothing done twice.
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::sim::{Random, Sim};
+use crate::world::{Bench, catalogue};
+
+const SITE: &[(&str, &str)] = &[
+    (
+        "site.yml",
+        "
+- hosts: all
+  roles: [one, two]
+- hosts: compute
+  gather_facts: false
+  roles: [three]
+",
+    ),
+    (
+        "roles/one/tasks/main.yml",
+        "
+- {name: A, command: echo a, register: a, notify: poke}
+- {name: B, copy: {dest: /b, content: \"{{ a.stdout }}\"}}
+- {name: C, command: \"echo {{ item }}\", loop: [c1, c2, c3]}
+",
+    ),
+    (
+        "roles/one/handlers/main.yml",
+        "- {name: poke, command: echo poke}\n",
+    ),
+    ("roles/one/meta/graph.yml", "provides: [one]\n"),
+    (
+        "roles/two/tasks/main.yml",
+        "- {name: D, command: echo d}\n- {name: E, service: {name: e, state: started}}\n",
+    ),
+    (
+        "roles/two/meta/graph.yml",
+        "needs: [{capability: one, policy: any}]\n",
+    ),
+    (
+        "roles/three/meta/graph.yml",
+        "needs: [{capability: one, policy: all}]\n",
+    ),
+    (
+        "roles/three/tasks/main.yml",
+        "- {name: F, command: \"echo {{ hostvars['node-1'].a.stdout }}\"}\n",
+    ),
+];
+
+const EXPECTED: &[&str] = &[
+    "echo a",
+    "echo c1",
+    "echo c2",
+    "echo c3",
+    "echo poke",
+    "echo d",
+];
+
+fn is_whole(bench: &Bench, seed: u64) {
+    for number in 1..=3 {
+        let world = bench.sim.world(&format!("node-{number}"));
+        let mut expected: Vec<&str> = EXPECTED.to_vec();
+        if number > 1 {
+            expected.push("echo a");
+        }
+        let order: BTreeSet<&String> = world.effects.iter().collect();
+        assert_eq!(
+            order.len(),
+            world.effects.len(),
+            "seed {seed}: something was done twice: {world:#?}"
+        );
+        assert_eq!(world.commands, expected, "seed {seed}, node-{number}");
+        assert_eq!(world.files["/b"], "a", "seed {seed}");
+        assert_eq!(world.services["e"], "started", "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn cut_connections_lose_nothing_and_repeat_nothing() {
+    for seed in 1..=25 {
+        let bench = Bench::new(3, SITE).with_sim(Sim {
+            seed,
+            ..Sim::default()
+        });
+        let (report, _) = bench.run().await;
+        assert!(report.is_success(), "seed {seed}: {:?}", report.failures);
+        is_whole(&bench, seed);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_controller_goes_on_where_it_was() {
+    for seed in 1..=25 {
+        let bench = Bench::new(3, SITE).with_sim(Sim {
+            seed,
+            ..Sim::default()
+        });
+        let mut random = Random(seed);
+        // Killed at up to three random moments, then left alone.
+        for _ in 0..random.below(4) {
+            let spec = bench.spec();
+            let playbook = task_engine::parse::playbook(&spec.playbook, &[], &catalogue()).unwrap();
+            let (tell, mut told) = mpsc::channel(1);
+            let running = tokio::spawn(task_engine::run_parsed(spec, playbook, tell));
+            for _ in 0..random.below(60) {
+                if told.recv().await.is_none() {
+                    break;
+                }
+            }
+            running.abort();
+            let _ = running.await;
+        }
+        let (report, _) = bench.run().await;
+        assert!(report.is_success(), "seed {seed}: {:?}", report.failures);
+        is_whole(&bench, seed);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_resumed_does_not_ask_for_what_it_knows() {
+    let bench = Bench::new(3, SITE);
+    bench.run().await;
+    let before = bench.sim.connections("node-1");
+    let (report, events) = bench.run().await;
+    assert!(report.is_success());
+    assert_eq!(
+        bench.sim.connections("node-1"),
+        before,
+        "nothing had to be asked"
+    );
+    let resumed = events
+        .iter()
+        .filter(|event| matches!(event, task_engine::Event::TaskDone(done) if done.resumed));
+    assert!(resumed.count() > 20);
+    is_whole(&bench, 0);
+}
+
+#[tokio::test]
+async fn a_dead_and_a_hostile_node_harm_nobody_else() {
+    let sim = Sim {
+        dead: vec!["node-2".to_owned()],
+        hostile: vec!["node-3".to_owned()],
+        ..Sim::default()
+    };
+    let bench = Bench::new(4, SITE).with_sim(sim);
+    let (report, _) = bench.run().await;
+    let failed: BTreeSet<&str> = report
+        .failures
+        .iter()
+        .map(|failure| failure.node.as_str())
+        .collect();
+    assert_eq!(failed, BTreeSet::from(["node-2", "node-3"]));
+    assert_eq!(report.failures.len(), 2, "one line a node");
+    assert!(report.nodes["node-2"].unreachable);
+    // Its third role needs what the two cannot provide any more.
+    assert_eq!(bench.sim.world("node-4").commands.len(), EXPECTED.len());
+    assert_eq!(report.nodes["node-4"].not_run, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_hangs_is_cancelled_after_its_time() {
+    let site = "- {hosts: all, gather_facts: false, tasks: [{name: Hang, hang: {}, timeout: 5}]}\n";
+    let bench = Bench::new(1, &[("site.yml", site)]);
+    let before = tokio::time::Instant::now();
+    let (report, _) = bench.run().await;
+    assert!(
+        report.failures[0]
+            .msg
+            .contains("no result within 5 seconds"),
+        "{:?}",
+        report.failures
+    );
+    assert!(before.elapsed() < Duration::from_secs(120));
+}
