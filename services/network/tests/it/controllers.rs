@@ -61,6 +61,12 @@ impl Databases {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         self.server = Some(command.spawn().unwrap());
+        // The tool gives up at once when nobody listens.
+        let started = Instant::now();
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
+            assert!(started.elapsed() < PATIENCE, "ovsdb-server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn kill(&mut self) {
@@ -71,7 +77,6 @@ impl Databases {
         _ = std::fs::remove_file(self.socket());
     }
 
-    /// Waits for the server by itself.
     fn nbctl(&self, arguments: &[&str]) -> String {
         let db = format!("--db=unix:{}", self.socket().display());
         let output = Command::new("ovn-nbctl")

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod clients;
 mod controllers;
 mod databases;
 mod real_ovn;
