@@ -4,7 +4,13 @@
 //! it talks to the API below `/v2.1/internal` and needs no database.
 
 pub mod agent;
+pub mod api;
 pub mod app;
 pub mod config;
 pub mod hypervisor;
+mod start;
 pub mod store;
+
+pub use agent::{AgentContext, start_agent};
+pub use config::{AgentConfig, Config};
+pub use start::{api, start};

@@ -428,11 +428,10 @@ async fn allowed_count(
         let Ok(limit) = u64::try_from(limits.get(name).copied().unwrap_or(-1)) else {
             continue;
         };
-        let fit = if each == 0 {
-            count
-        } else {
-            limit.saturating_sub(used) / each
-        };
+        let fit = limit
+            .saturating_sub(used)
+            .checked_div(each)
+            .unwrap_or(count);
         if fit < u64::from(min) && short.is_none() {
             short = Some(format!(
                 "Quota exceeded for {name}: Requested {}, but already used {used} of {limit} {name}",

@@ -217,10 +217,10 @@ fn place(folders: &mut [Folder<'_>]) -> Result<u32, IsoError> {
         .len()
         .div_ceil(SECTOR);
     let mut next = 18 + 2 * table as u64;
-    for index in 0..folders.len() {
-        let size = folder_extent_len(&folders[index], index == 0);
-        folders[index].sector = next as u32;
-        folders[index].size = size as u32;
+    for (index, folder) in folders.iter_mut().enumerate() {
+        let size = folder_extent_len(folder, index == 0);
+        folder.sector = next as u32;
+        folder.size = size as u32;
         next += (size / SECTOR) as u64;
     }
     for folder in folders.iter_mut() {
