@@ -480,7 +480,7 @@ mod tests {
                 if id_len == 1 && record[33] <= 1 {
                     continue;
                 }
-                let mut use_area = &record[33 + id_len + usize::from(id_len % 2 == 0)..];
+                let mut use_area = &record[33 + id_len + usize::from(id_len.is_multiple_of(2))..];
                 let mut name = String::new();
                 while use_area.len() >= 4 {
                     let entry_len = use_area[2] as usize;

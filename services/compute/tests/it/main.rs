@@ -1,1 +1,8 @@
-//! Integration tests of the compute service.
+//! Integration tests of the compute service: the API in process with a simulated hypervisor and stand-ins for its
+//! neighbours, and a real libvirtd that boots a guest through the driver.
+
+#![allow(clippy::panic)] // a test that waits in vain says for what
+
+mod api;
+mod libvirt;
+mod world;
