@@ -35,25 +35,36 @@ impl Accelerator {
     /// # Errors
     /// When the answer cannot be written.
     pub fn detect(kernel: &Path, memory: &Path) -> Result<Self, LabError> {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let known = fs::read(memory)
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Known>(&text).ok());
-        if let Some(known) = known.filter(|known| known.boot_id == boot_id) {
-            return Ok(known.accelerator);
+        if let Some(known) = recall(memory) {
+            return Ok(known);
         }
         let accelerator = match Path::new("/dev/kvm").exists() && probe(kernel) {
             true => Self::Kvm,
             false => Self::Emulation,
         };
         let text = serde_json::to_vec(&Known {
-            boot_id,
+            boot_id: boot_id(),
             accelerator,
         })
         .map_err(std::io::Error::from);
         fs::write(memory, text.at("write", memory)?).at("write", memory)?;
         Ok(accelerator)
     }
+
+    /// What [`Accelerator::detect`] found since this host was started; emulation, if it never looked.
+    pub fn known(memory: &Path) -> Self {
+        recall(memory).unwrap_or(Self::Emulation)
+    }
+}
+
+/// The answer in `memory`, if it was found since this host was started.
+fn recall(memory: &Path) -> Option<Accelerator> {
+    let known: Known = serde_json::from_slice(&fs::read(memory).ok()?).ok()?;
+    (known.boot_id == boot_id()).then_some(known.accelerator)
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 /// Boots `kernel` without a root: with `panic=-1` it restarts at once, and QEMU ends by `-no-reboot`.

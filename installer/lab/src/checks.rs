@@ -137,8 +137,8 @@ fn parse_available(meminfo: &str) -> Option<u64> {
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
 }
 
-/// Free bytes where `folder` is or will be.
-fn free_bytes(folder: &Path) -> Option<u64> {
+/// Free bytes where `folder` is or will be; `None` when that cannot be told.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
     let existing = folder.ancestors().find(|folder| folder.exists())?;
     let found = statvfs(existing).ok()?;
     Some(found.blocks_available() * found.fragment_size())

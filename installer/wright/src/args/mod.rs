@@ -4,7 +4,9 @@
 //! A new command: its arguments in `args/<group>.rs`, a line in [`Command`], its work in
 //! `commands/<group>.rs` or `commands/<group>/<verb>.rs`, a line in `commands::run`.
 
+pub mod build;
 pub mod deploy;
+pub mod lab;
 pub mod node;
 pub mod serve;
 pub mod stack;
@@ -61,6 +63,12 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Check the inventory and show the network plan, or all faults
     Check,
+    /// Bring up the environment on emulated machines, and look after them
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
+    /// Build the images of nodes and instances
+    #[command(subcommand)]
+    Build(build::BuildCommand),
     /// Make the environment's machines into a cloud
     Deploy(deploy::DeployArgs),
     /// Look whether the running cloud is well
@@ -91,6 +99,7 @@ impl Command {
     pub fn keeps_a_log(&self) -> bool {
         match self {
             Self::Deploy(_) => true,
+            Self::Lab(_) | Self::Build(_) => false,
             Self::Verify(_) | Self::Stack(_) => false,
             Self::Check | Self::Node(_) | Self::Up(_) | Self::Down | Self::Serve(_) => false,
         }

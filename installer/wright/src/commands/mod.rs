@@ -1,8 +1,11 @@
 //! The commands, one file each. A command resolves nothing and parses nothing: it gets its
 //! arguments, the settings and the printer, and answers with an exit status or an error.
 
+mod build;
 mod check;
+mod compute_agent;
 mod deploy;
+mod lab;
 mod node;
 mod proof;
 mod serve;
@@ -23,6 +26,8 @@ pub async fn run(
     printer: &Printer,
 ) -> Result<ExitStatus, CommandError> {
     match command {
+        Command::Build(command) => build::run(command, settings, printer).await,
+        Command::Lab(command) => lab::run(command, settings, printer).await,
         Command::Check => check::run(settings, printer).await,
         Command::Deploy(args) => deploy::run(args, settings, printer).await,
         Command::Verify(command) => verify::run(command, settings, printer).await,

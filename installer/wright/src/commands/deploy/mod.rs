@@ -2,9 +2,9 @@
 //! The same for a lab, Vagrant and a data centre. Wiring only: the stages' work is in the crates.
 mod binary;
 mod hosts;
-mod images;
+pub mod images;
 mod install;
-mod roles;
+pub mod roles;
 
 use crate::args::deploy::DeployArgs;
 use crate::commands::verify;
@@ -90,7 +90,7 @@ pub async fn run(
     let environment = environment::plan(settings, Some(&store), printer).await?;
     environment::keep(&environment, &store).await?;
     let secrets = Secrets::open(&folder).map_err(state_error)?;
-    let playbook = roles::parse(&args)?;
+    let playbook = roles::parse(&args.playbook)?;
     let mut stages = Stages::default();
 
     let begun = Instant::now();

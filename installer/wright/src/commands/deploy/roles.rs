@@ -5,6 +5,7 @@ use crate::error::CommandError;
 use crate::printer::Printer;
 use serde_json::Map;
 use state::{EnvironmentFolder, Store};
+use std::path::Path;
 use std::sync::Arc;
 use task_engine::journal::StateJournal;
 use task_engine::parse::{Catalogue, Playbook};
@@ -15,9 +16,9 @@ use tokio::sync::mpsc;
 const BACKLOG: usize = 1024;
 
 /// Reads the playbook and all its roles; every fault at once.
-pub fn parse(args: &DeployArgs) -> Result<Playbook, CommandError> {
+pub fn parse(playbook: &Path) -> Result<Playbook, CommandError> {
     Ok(task_engine::parse::playbook(
-        &args.playbook,
+        playbook,
         &[],
         &Catalogue::of_modules(),
     )?)
