@@ -2,6 +2,8 @@
 //! It keeps nothing of its own but the guests: what it was doing when it died, it is given again.
 
 pub mod images;
+pub mod metadata;
+pub mod metadata_tree;
 pub mod protocol;
 pub mod worker;
 
@@ -88,6 +90,10 @@ pub async fn start_agent_with(
         .spawn(beat(Arc::clone(&agent), ctx.shutdown.clone()));
     ctx.tasks
         .spawn(sync(Arc::clone(&agent), ctx.shutdown.clone()));
+    if agent.config.metadata && agent.config.driver == DriverKind::Libvirt {
+        ctx.tasks
+            .spawn(metadata::run(Arc::clone(&agent), ctx.shutdown.clone()));
+    }
     ctx.tasks.spawn(work(agent, ctx.shutdown));
     Ok(())
 }
