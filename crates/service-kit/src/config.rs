@@ -157,7 +157,7 @@ pub fn parse<C: DeserializeOwned>(
 ) -> Result<(ServiceConfig, C), Diagnostics> {
     let source = Source::new(name, text);
     let mut table =
-        DeTable::parse(text).map_err(|error| Diagnostics::from(explain(&source, &error)))?;
+        DeTable::parse(text).map_err(|error| Diagnostics::from(explain_toml(&source, &error)))?;
     let mut diagnostics = Diagnostics::new();
     let service = match table.get_mut().remove("service") {
         None => {
@@ -168,11 +168,11 @@ pub fn parse<C: DeserializeOwned>(
             None
         }
         Some(value) => ServiceConfig::deserialize(toml::de::ValueDeserializer::from(value))
-            .map_err(|error| diagnostics.push(explain(&source, &error)))
+            .map_err(|error| diagnostics.push(explain_toml(&source, &error)))
             .ok(),
     };
     let own = C::deserialize(toml::de::Deserializer::from(table))
-        .map_err(|error| diagnostics.push(explain(&source, &error)))
+        .map_err(|error| diagnostics.push(explain_toml(&source, &error)))
         .ok();
     match (service, own) {
         (Some(service), Some(own)) => Ok((service, own)),
@@ -183,10 +183,11 @@ pub fn parse<C: DeserializeOwned>(
 /// Reads the sections that a service has of its own, from a table without `[service]`.
 pub fn own_section<C: DeserializeOwned>(text: &str) -> Result<C, Diagnostics> {
     let source = Source::new("built-in", text);
-    toml::from_str(text).map_err(|error| explain(&source, &error).into())
+    toml::from_str(text).map_err(|error| explain_toml(&source, &error).into())
 }
 
-fn explain(source: &Source, error: &toml::de::Error) -> Diagnostic {
+/// What is wrong with a TOML file, with its place.
+pub fn explain_toml(source: &Source, error: &toml::de::Error) -> Diagnostic {
     let message = error.message();
     let mut diagnostic = Diagnostic::error(message);
     if let Some(span) = error.span() {

@@ -3,7 +3,7 @@
 //! Knows no service: `start` is given. A stop lets requests and accepted work finish.
 
 use crate::{
-    config::{self, ServiceConfig},
+    config::{self, IdentityConfig, ServiceConfig},
     context::{Context, Service, StartError},
     store, telemetry,
     tokens::IdentityTokens,
@@ -85,18 +85,8 @@ pub async fn serve(
     }
 }
 
-/// Connects what `[service]` names.
-pub async fn context(
-    service: &'static str,
-    settings: &ServiceConfig,
-    shutdown: CancellationToken,
-    tasks: TaskTracker,
-) -> Result<Context, StartError> {
-    let database = &settings.database;
-    let url =
-        config::url_with_password(&database.url, database.password_file.as_deref(), "password")
-            .map_err(|reason| StartError::Config(format!("[service.database] {reason}")))?;
-    let identity = &settings.identity;
+/// A client with the credentials that `[service.identity]` names. Nothing is sent yet.
+pub fn client(region: &str, identity: &IdentityConfig) -> Result<Client, StartError> {
     let password = config::secret(
         identity.password.as_ref(),
         identity.password_file.as_deref(),
@@ -114,18 +104,9 @@ pub async fn context(
         }
     }
     .map_err(|reason| StartError::Config(format!("TLS: {reason}")))?;
-    let bus: Arc<dyn bus::Bus> = match &settings.bus.url {
-        None => Arc::new(bus::InProcessBus::new()),
-        Some(url) => {
-            let url =
-                config::url_with_password(url, settings.bus.password_file.as_deref(), "password")
-                    .map_err(|reason| StartError::Config(format!("[service.bus] {reason}")))?;
-            Arc::new(bus::RabbitBus::connect(url.expose()))
-        }
-    };
     let options = ClientOptions {
         auth_url: identity.auth_url.clone(),
-        region: settings.region.clone(),
+        region: region.to_owned(),
         interface: Interface::Internal,
     };
     let credentials = Credentials::Password {
@@ -137,7 +118,30 @@ pub async fn context(
             domain_id: "default".to_owned(),
         },
     };
-    let client = Client::new(transport, options, credentials);
+    Ok(Client::new(transport, options, credentials))
+}
+
+/// Connects what `[service]` names.
+pub async fn context(
+    service: &'static str,
+    settings: &ServiceConfig,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+) -> Result<Context, StartError> {
+    let database = &settings.database;
+    let url =
+        config::url_with_password(&database.url, database.password_file.as_deref(), "password")
+            .map_err(|reason| StartError::Config(format!("[service.database] {reason}")))?;
+    let bus: Arc<dyn bus::Bus> = match &settings.bus.url {
+        None => Arc::new(bus::InProcessBus::new()),
+        Some(url) => {
+            let url =
+                config::url_with_password(url, settings.bus.password_file.as_deref(), "password")
+                    .map_err(|reason| StartError::Config(format!("[service.bus] {reason}")))?;
+            Arc::new(bus::RabbitBus::connect(url.expose()))
+        }
+    };
+    let client = client(&settings.region, &settings.identity)?;
     std::fs::create_dir_all(&settings.data_dir).map_err(|source| StartError::Io {
         what: format!("data_dir `{}`", settings.data_dir.display()),
         source,
@@ -147,7 +151,7 @@ pub async fn context(
         region: settings.region.clone(),
         host: settings.host.clone(),
         public_url: settings.public_url.trim_end_matches('/').to_owned(),
-        auth_url: identity.auth_url.clone(),
+        auth_url: settings.identity.auth_url.clone(),
         db: store::connect(url.expose()).await?,
         bus,
         tokens: Arc::new(IdentityTokens::new(client.clone())),
@@ -181,8 +185,7 @@ where
     let started = start(context).await?;
     let listener = bind(settings.listen).await?;
     tracing::info!(service, listen = %settings.listen, "ready");
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tell_ready();
     let router = with_health(started.router, db.clone());
     let result = serve(listener, router, shutdown.clone()).await;
     shutdown.cancel();
@@ -194,6 +197,11 @@ where
         what: "serving".to_owned(),
         source,
     })
+}
+
+/// Tells systemd that the service is ready; without systemd there is nobody to tell.
+pub fn tell_ready() {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
 /// Waits for background workers, for at most 30 s.

@@ -22,4 +22,7 @@ pub enum ServiceName {
     Placement,
     Network,
     Orchestration,
+    Compute,
+    /// The agent of a compute node
+    ComputeAgent,
 }

@@ -9,6 +9,11 @@ use service_kit::{StartError, config::load, server::run_alone};
 pub async fn run(args: ServeArgs) -> Result<ExitStatus, CommandError> {
     let file = &args.config;
     match args.service {
+        ServiceName::ComputeAgent => return super::compute_agent::run(file).await,
+        ServiceName::Compute => {
+            let (settings, own) = load(file)?;
+            run_alone("compute", &settings, |ctx| compute::start(ctx, own)).await
+        }
         ServiceName::Identity => {
             let (settings, own) = load(file)?;
             run_alone("identity", &settings, |ctx| identity::start(ctx, own)).await
