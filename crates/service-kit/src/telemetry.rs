@@ -40,7 +40,10 @@ pub fn init(config: &LogConfig) -> io::Result<()> {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
-        .with_writer(Output { file, quiet: config.quiet })
+        .with_writer(Output {
+            file,
+            quiet: config.quiet,
+        })
         .try_init();
     Ok(())
 }

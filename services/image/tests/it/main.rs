@@ -1,0 +1,258 @@
+//! Image through its router: the life of an image, and what is refused.
+
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use openstack_client::InProcess;
+use serde_json::{Value, json};
+use service_kit::testing::{self, call, databases};
+use std::path::Path;
+use tower::ServiceExt;
+
+async fn start(db: &sea_orm::DatabaseConnection, folder: &Path) -> Router {
+    let ctx = testing::context_on("image", folder, InProcess::new(), db.clone());
+    image::start(ctx, image::Config::default())
+        .await
+        .unwrap()
+        .router
+}
+
+async fn put(router: &Router, id: &str, body: Body) -> StatusCode {
+    let request = Request::builder()
+        .method(Method::PUT)
+        .uri(format!("/v2/images/{id}/file"))
+        .header("x-auth-token", "member")
+        .header("content-type", "application/octet-stream")
+        .body(body)
+        .unwrap();
+    router.clone().oneshot(request).await.unwrap().status()
+}
+
+async fn create(router: &Router, token: &str, body: Value) -> String {
+    let (status, _, body) = call(router, token, Method::POST, "/v2/images", body).await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
+    body["id"].as_str().unwrap().to_owned()
+}
+
+async fn patch(router: &Router, id: &str, changes: Value) -> (StatusCode, Value) {
+    let request = Request::builder()
+        .method(Method::PATCH)
+        .uri(format!("/v2/images/{id}"))
+        .header("x-auth-token", "member")
+        .header(
+            "content-type",
+            "application/openstack-images-v2.1-json-patch",
+        )
+        .body(Body::from(changes.to_string()))
+        .unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
+        .await
+        .unwrap();
+    (
+        status,
+        serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    )
+}
+
+fn files(folder: &Path) -> usize {
+    std::fs::read_dir(folder.join("images")).unwrap().count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_lives_and_goes() {
+    databases::each(async |db| {
+        let folder = tempfile::tempdir().unwrap();
+        let router = start(&db, folder.path()).await;
+        let wanted = json!({"name": "disk", "disk_format": "raw", "container_format": "bare", "os_distro": "debian"});
+        let id = create(&router, "member", wanted).await;
+        assert_eq!(put(&router, &id, Body::from("hello")).await, StatusCode::NO_CONTENT);
+        assert_eq!(put(&router, &id, Body::from("again")).await, StatusCode::CONFLICT);
+        let path = format!("/v2/images/{id}");
+        let (_, _, shown) = call(&router, "member", Method::GET, &path, Value::Null).await;
+        assert_eq!(shown["status"], "active");
+        assert_eq!(shown["size"], 5);
+        assert_eq!(shown["checksum"], "5d41402abc4b2a76b9719d911017c592");
+        assert_eq!(shown["os_distro"], "debian");
+        let (status, headers, data) = call(&router, "member", Method::GET, &format!("{path}/file"), Value::Null).await;
+        assert_eq!((status, data), (StatusCode::OK, json!("hello")));
+        assert_eq!(headers["content-length"], "5");
+
+        // Another project sees it when it is shared and accepted.
+        let (status, ..) = call(&router, "member@p2", Method::GET, &path, Value::Null).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        let members = format!("{path}/members");
+        let (status, ..) = call(&router, "member", Method::POST, &members, json!({"member": "p2"})).await;
+        assert_eq!(status, StatusCode::OK);
+        let (status, ..) = call(&router, "member@p2", Method::GET, &path, Value::Null).await;
+        assert_eq!(status, StatusCode::OK);
+        let (_, _, list) = call(&router, "member@p2", Method::GET, "/v2/images", Value::Null).await;
+        assert_eq!(list["images"], json!([]));
+        let accepted = json!({"status": "accepted"});
+        let (status, ..) = call(&router, "member@p2", Method::PUT, &format!("{members}/p2"), accepted).await;
+        assert_eq!(status, StatusCode::OK);
+        let (_, _, list) = call(&router, "member@p2", Method::GET, "/v2/images", Value::Null).await;
+        assert_eq!(list["images"][0]["id"], json!(id));
+        let (status, ..) = call(&router, "member@p2", Method::DELETE, &path, Value::Null).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+
+        let (status, changed) = patch(&router, &id, json!([
+            {"op": "replace", "path": "/name", "value": "other"},
+            {"op": "remove", "path": "/os_distro"},
+            {"op": "add", "path": "/protected", "value": true},
+        ]))
+        .await;
+        assert_eq!((status, &changed["name"], changed.get("os_distro")), (StatusCode::OK, &json!("other"), None));
+        let (status, _) = patch(&router, &id, json!([{"op": "replace", "path": "/size", "value": 1}])).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        let (status, _) = patch(&router, &id, json!([{"op": "add", "path": "/visibility", "value": "public"}])).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        let (status, ..) = call(&router, "member", Method::DELETE, &path, Value::Null).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "protected");
+        patch(&router, &id, json!([{"op": "replace", "path": "/protected", "value": false}])).await;
+        let (status, ..) = call(&router, "member", Method::DELETE, &path, Value::Null).await;
+        assert_eq!(status, StatusCode::NO_CONTENT);
+        assert_eq!(files(folder.path()), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bad_data_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/image.db", folder.path().display());
+    let db = service_kit::store::connect(&url).await.unwrap();
+    let router = start(&db, folder.path()).await;
+    let id = create(
+        &router,
+        "member",
+        json!({"name": "q", "disk_format": "qcow2", "container_format": "bare"}),
+    )
+    .await;
+    let mut header = vec![0u8; 512];
+    header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    header[15] = 200;
+    assert_eq!(
+        put(&router, &id, Body::from(header)).await,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(settled(&router, &id).await, "queued");
+    // The client goes away half-way.
+    let pieces = vec![
+        Ok(Bytes::from(vec![0u8; 100_000])),
+        Err(std::io::Error::other("connection reset")),
+    ];
+    let body = Body::from_stream(futures::stream::iter(pieces));
+    let raw = create(
+        &router,
+        "member",
+        json!({"name": "r", "disk_format": "raw", "container_format": "bare"}),
+    )
+    .await;
+    assert_eq!(put(&router, &raw, body).await, StatusCode::BAD_REQUEST);
+    assert_eq!(settled(&router, &raw).await, "queued");
+    assert_eq!(files(folder.path()), 0);
+    // And may begin again.
+    assert_eq!(
+        put(&router, &raw, Body::from("whole")).await,
+        StatusCode::NO_CONTENT
+    );
+    for bad in [
+        json!({"disk_format": "floppy"}),
+        json!({"min_ram": -1}),
+        json!({"id": "no"}),
+        json!([]),
+    ] {
+        let (status, ..) = call(&router, "member", Method::POST, "/v2/images", bad).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+    let (status, ..) = call(
+        &router,
+        "member",
+        Method::POST,
+        "/v2/images",
+        json!({"visibility": "public"}),
+    )
+    .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+}
+
+/// The status once it is no longer `saving`: a refused upload is put back in the background.
+async fn settled(router: &Router, id: &str) -> String {
+    loop {
+        let (_, _, shown) = call(
+            router,
+            "member",
+            Method::GET,
+            &format!("/v2/images/{id}"),
+            Value::Null,
+        )
+        .await;
+        let status = shown["status"].as_str().unwrap().to_owned();
+        if status != "saving" {
+            return status;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn lists_in_pages_and_by_filters() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/image.db", folder.path().display());
+    let db = service_kit::store::connect(&url).await.unwrap();
+    let router = start(&db, folder.path()).await;
+    for n in 0..5 {
+        create(
+            &router,
+            "member",
+            json!({"name": format!("i{n}"), "tags": [format!("t{}", n % 2)]}),
+        )
+        .await;
+    }
+    let mut path = "/v2/images?limit=2&sort=name:asc".to_owned();
+    let mut names = Vec::new();
+    loop {
+        let (status, _, page) = call(&router, "reader", Method::GET, &path, Value::Null).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        names.extend(
+            page["images"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|i| i["name"].as_str().unwrap().to_owned()),
+        );
+        match page.get("next") {
+            Some(next) => path = next.as_str().unwrap().to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(names, ["i0", "i1", "i2", "i3", "i4"]);
+    for (query, found) in [
+        ("tag=t0", 3),
+        ("name=i3", 1),
+        ("name=in:i1,i2", 2),
+        ("status=active", 0),
+        ("owner=p1", 5),
+    ] {
+        let (_, _, list) = call(
+            &router,
+            "reader",
+            Method::GET,
+            &format!("/v2/images?{query}"),
+            Value::Null,
+        )
+        .await;
+        assert_eq!(list["images"].as_array().unwrap().len(), found, "{query}");
+    }
+    let (status, ..) = call(
+        &router,
+        "reader",
+        Method::GET,
+        "/v2/images?limit=x",
+        Value::Null,
+    )
+    .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
