@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::views::{Floating, View, states_of};
 use super::{State, bad, flag, number, required_text, text};
-use crate::app::servers::{CreateRequest, Networks};
+use crate::app::create::{CreateRequest, Networks, create as create_servers};
 use crate::app::{ports, servers};
 use crate::store::servers::{self as store, Filter, Server, WantedNic};
 
@@ -322,7 +322,7 @@ pub async fn create(
     let mut request = decode(&who, wanted)?;
     request.group = hints.map(str::to_owned);
     let return_reservation = flag(wanted, "return_reservation_id")?.unwrap_or(false);
-    let (made, reservation) = servers::create(&app, &who, request).await?;
+    let (made, reservation) = create_servers(&app, &who, request).await?;
     if return_reservation {
         return Ok((
             StatusCode::ACCEPTED,

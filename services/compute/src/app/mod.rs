@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod claims;
 pub mod conductor;
+pub mod create;
 pub mod inventory;
 pub mod ports;
 pub mod scheduler;
