@@ -26,7 +26,9 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
 
 /// Takes the first whole message off `buffer`; `None` while it is incomplete.
 pub fn decode<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> Result<Option<T>, FrameError> {
-    let Some(head) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let Some(head) = buffer.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let body = u32::from_be_bytes(*head) as usize;
     if body > FRAME_BYTES_MAX {
         return Err(FrameError::TooLong(body));
@@ -69,6 +71,9 @@ mod tests {
     #[test]
     fn a_length_over_the_limit_is_refused_before_it_is_read() {
         let mut buffer = u32::MAX.to_be_bytes().to_vec();
-        assert!(matches!(decode::<String>(&mut buffer), Err(FrameError::TooLong(_))));
+        assert!(matches!(
+            decode::<String>(&mut buffer),
+            Err(FrameError::TooLong(_))
+        ));
     }
 }

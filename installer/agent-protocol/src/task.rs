@@ -12,10 +12,16 @@ pub type TaskId = String;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToAgent {
-    Hello { protocol: u32, run: String, node: String },
+    Hello {
+        protocol: u32,
+        run: String,
+        node: String,
+    },
     Task(Box<Task>),
     /// Stop a running task; it ends with a failed result.
-    Cancel { id: TaskId },
+    Cancel {
+        id: TaskId,
+    },
 }
 
 /// One call of one module, all arguments resolved, for this node alone.
@@ -46,12 +52,24 @@ pub struct Task {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromAgent {
     /// First message of a connection. `agent_sha256` is that of the running binary.
-    Hello { protocol: u32, agent_sha256: String, boot_id: String },
+    Hello {
+        protocol: u32,
+        agent_sha256: String,
+        boot_id: String,
+    },
     /// A piece of a long task's output, for the live line.
-    Output { id: TaskId, text: String },
-    Done { id: TaskId, result: TaskResult },
+    Output {
+        id: TaskId,
+        text: String,
+    },
+    Done {
+        id: TaskId,
+        result: TaskResult,
+    },
     /// The journal has a start of this task and no end, and its module is not idempotent.
-    Interrupted { id: TaskId },
+    Interrupted {
+        id: TaskId,
+    },
 }
 
 /// What a module gives back; `data` holds its own fields (`rc`, `stdout`, `stat`, ...), as in Ansible.
