@@ -232,45 +232,24 @@ fn install(
     );
     let target = disk::open(&disk::device(name))
         .map_err(|source| InstallError::io("discard", format!("open {name}"), source))?;
-    let sha256 = match write(server, &target, name, orders) {
-        Ok(sha256) => sha256,
+    let root = Path::new(NEW_ROOT);
+    let (sha256, ssh_host_key) = match prepare(server, &target, name, orders, root) {
+        Ok(prepared) => prepared,
         Err(error) => {
-            // Half an image, or a wrong one, must never be booted from.
+            // Half an image, a wrong one, or one that is not this node yet must never be booted from.
+            next::unmount(root);
             match disk::wipe(&target) {
                 Ok(()) => say(
-                    "write",
-                    format_args!("{name} was wiped: it holds no whole image"),
+                    "failed",
+                    format_args!("{name} was wiped: nothing on it is fit to be booted"),
                 ),
-                Err(wipe) => say("write", format_args!("{name} could not be wiped: {wipe}")),
+                Err(wipe) => say("failed", format_args!("{name} could not be wiped: {wipe}")),
             }
             let _ = disk::reread_partitions(&target);
             return Err(error);
         }
     };
-    say("verify", format_args!("SHA-256 {sha256}"));
-
-    stage(server, "grow");
-    grow::root_partition(&target, name, image.root_partition)?;
     drop(target);
-    say(
-        "grow",
-        format_args!(
-            "partition {} reaches to the end of {name}",
-            image.root_partition
-        ),
-    );
-
-    stage(server, "seed");
-    let root = Path::new(NEW_ROOT);
-    grow::mount_root(name, image.root_partition, root)?;
-    seed::plant(root, orders, Path::new("/proc/self/exe"))?;
-    let ssh_host_key = seed::make_host_key(root, &orders.hostname)?;
-    // What the server is told next must be true after a power cut too.
-    nix::unistd::sync();
-    say(
-        "seed",
-        format_args!("{} with host key {ssh_host_key}", orders.fqdn),
-    );
 
     server.installed(&Installed {
         ssh_host_key,
@@ -286,6 +265,41 @@ fn install(
         NextBoot::Kexec => next::kexec(root, nic),
         NextBoot::Reboot => next::restart(root),
     }
+}
+
+/// Makes the disk this node's: image, size, names, keys. Returns the image's SHA-256 and the public host key.
+fn prepare(
+    server: &Server,
+    target: &File,
+    name: &str,
+    orders: &InstallOrders,
+    root: &Path,
+) -> Result<(String, String), InstallError> {
+    let image = &orders.image;
+    let sha256 = write(server, target, name, orders)?;
+    say("verify", format_args!("SHA-256 {sha256}"));
+
+    stage(server, "grow");
+    grow::root_partition(target, name, image.root_partition)?;
+    say(
+        "grow",
+        format_args!(
+            "partition {} reaches to the end of {name}",
+            image.root_partition
+        ),
+    );
+
+    stage(server, "seed");
+    grow::mount_root(name, image.root_partition, root)?;
+    seed::plant(root, orders, Path::new("/proc/self/exe"))?;
+    let ssh_host_key = seed::make_host_key(root, &orders.hostname)?;
+    // What the server is told next must be true after a power cut too.
+    nix::unistd::sync();
+    say(
+        "seed",
+        format_args!("{} with host key {ssh_host_key}", orders.fqdn),
+    );
+    Ok((sha256, ssh_host_key))
 }
 
 /// Empties the disk and streams the image to it; a stream that breaks is begun anew a few times.

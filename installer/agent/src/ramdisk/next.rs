@@ -23,6 +23,8 @@ pub fn switch_root(root: &Path, nic_name: &str) -> Result<Infallible, InstallErr
     let fault =
         |what: &str, source: nix::Error| InstallError::io("next", what.to_owned(), source.into());
     nic::take_down(nic_name);
+    // Said while /proc, which has the time, is still in its place.
+    say("next", "switch_root");
     let _ = umount2(&root.join("dev"), MntFlags::MNT_DETACH);
     for folder in ["dev", "sys", "proc", "run"] {
         let from = Path::new("/").join(folder);
@@ -35,7 +37,6 @@ pub fn switch_root(root: &Path, nic_name: &str) -> Result<Infallible, InstallErr
         )
         .map_err(|source| fault(&format!("move /{folder} to the new root"), source))?;
     }
-    say("next", "switch_root");
     // busybox's switch_root also frees the ramdisk's memory.
     let arguments = [
         c"switch_root".to_owned(),
@@ -84,7 +85,8 @@ pub fn restart(root: &Path) -> Result<Infallible, InstallError> {
     }
 }
 
-fn unmount(root: &Path) {
+/// Takes the new root away again; it is no error if it is not there.
+pub fn unmount(root: &Path) {
     let _ = umount2(&root.join("dev"), MntFlags::MNT_DETACH);
     if let Err(error) = umount2(root, MntFlags::empty())
         && error != nix::Error::EINVAL

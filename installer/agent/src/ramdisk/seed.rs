@@ -4,6 +4,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
@@ -66,13 +67,16 @@ pub fn make_host_key(root: &Path, hostname: &str) -> Result<String, InstallError
         }
     }
     let comment = format!("root@{hostname}");
-    let mut keygen = if root == Path::new("/") {
-        Command::new("ssh-keygen")
-    } else {
-        let mut chroot = Command::new("chroot");
-        chroot.arg(root).arg("/usr/bin/ssh-keygen");
-        chroot
-    };
+    let mut keygen = Command::new("/usr/bin/ssh-keygen");
+    let new_root = root.to_owned();
+    // SAFETY: between fork and exec only two system calls are made, on a path made before.
+    unsafe {
+        keygen.pre_exec(move || {
+            nix::unistd::chroot(&new_root)?;
+            nix::unistd::chdir("/")?;
+            Ok(())
+        });
+    }
     keygen.args([
         "-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f", HOST_KEY,
     ]);

@@ -1,4 +1,5 @@
 //! The daemon and `attach` as processes, over a socket in a temporary folder.
+#[cfg(test)]
 mod controller;
 
 use std::fs;
