@@ -4,6 +4,7 @@ mod cargo;
 mod lab;
 mod layering;
 mod packages;
+mod processes;
 mod test;
 
 use clap::{Parser, Subcommand};

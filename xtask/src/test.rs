@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the stages of CI in order, each with a budget (docs/ci.md).
 //! A stage that fails ends the run; the whole run ends itself before CI would, naming the stage.
-use crate::{cargo, packages};
+use crate::{cargo, packages, processes};
 use anyhow::{Context, Result};
 use std::{
     env,
@@ -15,9 +15,12 @@ const RUN_MINUTES_MAX: u64 = 80;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Leave out whatever boots a machine
+    /// Leave out whatever boots a machine of the lab
     #[arg(long)]
     fast: bool,
+    /// Run this stage alone; may be repeated. Stages before it must have been run once
+    #[arg(long, value_name = "STAGE", value_parser = STAGES.map(|stage| stage.name))]
+    only: Vec<String>,
     /// Answer yes to the installation of missing packages
     #[arg(long)]
     yes: bool,
@@ -31,7 +34,18 @@ struct Stage {
     run: fn() -> Result<()>,
 }
 
-const STAGES: &[Stage] = &[
+impl Stage {
+    /// Why the stage is not run, if it is not.
+    fn left_out(&self, args: &Args) -> Option<&'static str> {
+        if !args.only.is_empty() {
+            let named = args.only.iter().any(|name| name == self.name);
+            return (!named).then_some("--only");
+        }
+        (self.boots && args.fast).then_some("--fast")
+    }
+}
+
+const STAGES: [Stage; 7] = [
     Stage {
         name: "format",
         budget_minutes: 1,
@@ -47,6 +61,7 @@ const STAGES: &[Stage] = &[
                 "clippy",
                 "--workspace",
                 "--all-targets",
+                "--locked",
                 "--",
                 "-D",
                 "warnings",
@@ -57,7 +72,7 @@ const STAGES: &[Stage] = &[
         name: "build",
         budget_minutes: 6,
         boots: false,
-        run: || cargo::cargo(&["build", "--workspace"]),
+        run: || cargo::cargo(&["build", "--workspace", "--locked"]),
     },
     Stage {
         name: "agent",
@@ -88,14 +103,14 @@ const STAGES: &[Stage] = &[
 /// Runs every stage; the first that fails is the error.
 pub fn run(args: &Args) -> Result<()> {
     let yes = args.yes || env::var_os("CI").is_some_and(|v| v == "true");
-    packages::install_missing(packages::TEST, yes)?;
     let started = Instant::now();
-    let current = Arc::new(Mutex::new("start"));
+    let current = Arc::new(Mutex::new("packages"));
     watch(started, current.clone());
+    packages::install_missing(&[packages::LAB, packages::TEST].concat(), yes)?;
     let mut table = Vec::new();
-    for stage in STAGES {
-        if stage.boots && args.fast {
-            println!("== {}: left out by --fast", stage.name);
+    for stage in &STAGES {
+        if let Some(flag) = stage.left_out(args) {
+            println!("== {}: left out by {flag}", stage.name);
             continue;
         }
         if let Ok(mut name) = current.lock() {
@@ -107,7 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
         table.push(format!(
             "{:<10} {:>6.1} min of {:>2}",
             stage.name,
-            begun.elapsed().as_secs_f64() / 60.0,
+            minutes(begun),
             stage.budget_minutes
         ));
         if result.is_err() {
@@ -119,26 +134,34 @@ pub fn run(args: &Args) -> Result<()> {
         "{}\n{:<10} {:>6.1} min",
         table.join("\n"),
         "total",
-        started.elapsed().as_secs_f64() / 60.0
+        minutes(started)
     );
     Ok(())
 }
 
-/// Ends the process, naming the stage, when the run takes too long.
+fn minutes(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() / 60.0
+}
+
+/// Ends the process and all that it started, naming the stage, when the run takes too long.
 fn watch(started: Instant, current: Arc<Mutex<&'static str>>) {
     thread::spawn(move || {
         let limit = Duration::from_secs(RUN_MINUTES_MAX * 60);
         thread::sleep(limit.saturating_sub(started.elapsed()));
         let stage = current.lock().map(|name| *name).unwrap_or("unknown");
         eprintln!("error: stopped after {RUN_MINUTES_MAX} minutes in stage `{stage}`");
+        processes::end_descendants();
         std::process::exit(1);
     });
 }
 
+/// Tests of one binary run two at a time: many start daemons and machines of their own, and more
+/// of those at once only make each other late.
 fn unit_and_integration() -> Result<()> {
     cargo::check(
         Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["test", "--workspace", "--no-fail-fast"])
+            .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+            .args(["--", "--test-threads=2"])
             .current_dir(cargo::root())
             .env("CARGO_TARGET_DIR", cargo::target())
             .env("WRIGHT_AGENT", cargo::agent()),

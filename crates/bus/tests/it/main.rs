@@ -1,5 +1,8 @@
 //! The same tests on both kinds of bus. RabbitMQ runs as a child process when it is installed.
 
+// Clippy allows these in tests, but knows helpers of tests only below `#[test]`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+
 mod broker;
 
 use bus::{BACKLOG, Bus, InProcessBus, RabbitBus};

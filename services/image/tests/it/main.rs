@@ -1,5 +1,8 @@
 //! Image through its router: the life of an image, and what is refused.
 
+// Clippy allows these in tests, but knows helpers of tests only below `#[test]`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
