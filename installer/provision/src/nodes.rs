@@ -95,6 +95,8 @@ pub struct Outcome {
     pub node: String,
     pub state: NodeState,
     pub reason: Option<String>,
+    /// Its disk holds a system of ours, whatever came after.
+    pub installed: bool,
 }
 
 /// What [`Nodes::open`] needs.
@@ -365,11 +367,17 @@ impl Nodes {
             .specs
             .iter()
             .filter_map(|(mac, spec)| {
-                let Live { state, reason, .. } = live.get(mac)?.clone();
+                let Live {
+                    state,
+                    reason,
+                    installed,
+                    ..
+                } = live.get(mac)?.clone();
                 Some(Outcome {
                     node: spec.name.clone(),
                     state,
                     reason,
+                    installed,
                 })
             })
             .collect();

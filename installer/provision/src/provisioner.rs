@@ -192,10 +192,7 @@ impl Provisioner {
 /// Whether all nodes are installed, whatever came after.
 #[must_use]
 pub fn all_installed(outcomes: &[Outcome]) -> bool {
-    use NodeState::{Deployed, Deploying, Provisioned};
-    outcomes
-        .iter()
-        .all(|outcome| matches!(outcome.state, Provisioned | Deploying | Deployed))
+    outcomes.iter().all(|outcome| outcome.installed)
 }
 
 fn interface_with(address: Ipv4Addr) -> Result<String, ProvisionError> {

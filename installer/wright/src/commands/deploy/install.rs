@@ -7,7 +7,7 @@ use crate::error::CommandError;
 use crate::lab_meter;
 use crate::printer::Printer;
 use provision::provisioner::all_installed;
-use provision::{Event, NodeSpec, NodeState, Patience, ProvisionSpec, Provisioner};
+use provision::{Event, NodeSpec, Patience, ProvisionSpec, Provisioner};
 use state::{EnvironmentFolder, Store};
 use std::collections::BTreeMap;
 use tokio::sync::broadcast::error::RecvError;
@@ -68,7 +68,7 @@ pub async fn wait(provisioner: &Provisioner, printer: &Printer) -> Result<(), Co
     }
     let failed: Vec<String> = outcomes
         .iter()
-        .filter(|outcome| outcome.state == NodeState::Failed)
+        .filter(|outcome| !outcome.installed)
         .map(|outcome| {
             format!(
                 "{}: {}",
