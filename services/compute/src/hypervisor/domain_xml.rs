@@ -93,7 +93,7 @@ pub fn domain_xml(spec: &GuestSpec, options: &DomainOptions) -> String {
     }
     let _ = writeln!(
         x,
-        "  <serial type='file'><source path='{}'/><target port='0'/></serial>",
+        "  <serial type='file'><source path='{}' append='on'/><target port='0'/></serial>",
         escape(&o.console_log.to_string_lossy())
     );
     if let Some(listen) = &o.vnc_listen {
