@@ -6,6 +6,7 @@ mod layering;
 mod packages;
 mod processes;
 mod test;
+mod test_output;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -1,10 +1,11 @@
 //! `cargo xtask test`: the stages of CI in order, each with a budget (docs/ci.md).
 //! A stage that fails ends the run; the whole run ends itself before CI would, naming the stage.
-use crate::{cargo, packages, processes};
-use anyhow::{Context, Result};
+use crate::{cargo, packages, processes, test_output::TestOutput};
+use anyhow::{Context, Result, bail};
 use std::{
     env,
-    process::Command,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -158,14 +159,36 @@ fn watch(started: Instant, current: Arc<Mutex<&'static str>>) {
 /// Tests of one binary run two at a time: many start daemons and machines of their own, and more
 /// of those at once only make each other late.
 fn unit_and_integration() -> Result<()> {
-    cargo::check(
-        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["test", "--workspace", "--locked", "--no-fail-fast"])
-            .args(["--", "--test-threads=2"])
-            .current_dir(cargo::root())
-            .env("CARGO_TARGET_DIR", cargo::target())
-            .env("WRIGHT_AGENT", cargo::agent()),
-    )
+    let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        .args(["--", "--test-threads=2", "--show-output"])
+        .current_dir(cargo::root())
+        .env("CARGO_TARGET_DIR", cargo::target())
+        .env("WRIGHT_AGENT", cargo::agent())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run `cargo test`")?;
+    let mut output = TestOutput::default();
+    if let Some(stdout) = child.stdout.take() {
+        // Bytes, as a test may print what is no text.
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            if output.show(&line) {
+                println!("{line}");
+            }
+        }
+    }
+    let status = child.wait()?;
+    for skipped in output.skipped() {
+        println!("{skipped}");
+    }
+    println!("{output}");
+    if !status.success() {
+        bail!("`cargo test` ended with {status}");
+    }
+    Ok(())
 }
 
 /// The operators' session with the official clients against `wright up --simulate`.
