@@ -14,6 +14,9 @@ use std::{
 /// The run stops itself here; CI's own limit is 90 minutes.
 const RUN_MINUTES_MAX: u64 = 80;
 
+const MIB: u64 = 1 << 20;
+const AGENT_MIB_MAX: u64 = 8;
+
 #[derive(clap::Args)]
 pub struct Args {
     /// Leave out whatever boots a machine of the lab
@@ -79,7 +82,7 @@ const STAGES: [Stage; 7] = [
         name: "agent",
         budget_minutes: 2,
         boots: false,
-        run: cargo::build_agent,
+        run: agent,
     },
     Stage {
         name: "tests",
@@ -154,6 +157,21 @@ fn watch(started: Instant, current: Arc<Mutex<&'static str>>) {
         processes::end_descendants();
         std::process::exit(1);
     });
+}
+
+/// The static agent, which every node fetches into memory when it boots.
+fn agent() -> Result<()> {
+    cargo::build_agent()?;
+    let path = cargo::agent();
+    let bytes = path
+        .metadata()
+        .with_context(|| format!("cannot read `{}`", path.display()))?
+        .len();
+    println!("the agent has {:.1} MiB", bytes as f64 / MIB as f64);
+    if bytes > AGENT_MIB_MAX * MIB {
+        bail!("the agent may have {AGENT_MIB_MAX} MiB");
+    }
+    Ok(())
 }
 
 /// Tests of one binary run two at a time: many start daemons and machines of their own, and more
