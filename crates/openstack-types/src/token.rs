@@ -85,6 +85,14 @@ pub struct Token {
     /// `{"id": ..., "name": ..., "restricted": ...}` when made by an application credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application_credential: Option<Value>,
+    /// `{"id": ..., "impersonation": ..., "trustor_user": {"id"}, "trustee_user": {"id"}}` when
+    /// somebody acts for somebody else.
+    #[serde(
+        rename = "OS-TRUST:trust",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub trust: Option<Value>,
 }
 
 impl Token {

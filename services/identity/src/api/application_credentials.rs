@@ -77,6 +77,12 @@ pub async fn create(
             "Application credentials cannot make further ones.",
         ));
     }
+    if context.token.trust.is_some() {
+        return Err(ApiError::forbidden(
+            "Forbidden",
+            "A trust's token cannot make application credentials.",
+        ));
+    }
     let mut given = Attributes::open("application_credential", body)?;
     let (id, generated) = App::new_credential();
     let chosen = given.text("secret")?;

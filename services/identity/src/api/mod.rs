@@ -7,6 +7,7 @@ mod catalog;
 mod groups;
 mod projects;
 mod roles;
+mod trusts;
 mod users;
 mod versions;
 
@@ -474,6 +475,7 @@ fn routes() -> Vec<Route<Shared>> {
         ),
     ];
     rows.extend(roles::grant_routes());
+    rows.extend(trusts::routes());
     rows
 }
 

@@ -11,7 +11,10 @@ use crate::{
         bootstrap::DEFAULT_DOMAIN, duplicate, new_id, not_found, now_micros, passwords,
         roles::groups_of,
     },
-    store::entities::{application_credential, assignment, group, membership, user},
+    store::{
+        entities::{application_credential, assignment, group, membership, user},
+        trusts,
+    },
 };
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
@@ -194,6 +197,12 @@ pub async fn delete(
             .filter(application_credential::Column::UserId.eq(&id))
             .exec(&tx)
             .await?;
+        for party in [trusts::Column::TrustorUserId, trusts::Column::TrusteeUserId] {
+            trusts::Entity::delete_many()
+                .filter(party.eq(&id))
+                .exec(&tx)
+                .await?;
+        }
         row.clone().delete(&tx).await?;
         tx.commit().await
     })

@@ -7,6 +7,7 @@ pub mod passwords;
 pub mod payload;
 pub mod roles;
 pub mod tokens;
+pub mod trusts;
 
 use fernet::Fernet;
 use sea_orm::DatabaseConnection;

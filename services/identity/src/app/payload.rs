@@ -14,6 +14,8 @@ pub enum TokenScope {
     Domain(String),
     /// The system.
     System,
+    /// What a trust delegates, by the trust's id.
+    Trust(String),
 }
 
 /// A token's content.
@@ -45,6 +47,7 @@ impl Payload {
             TokenScope::Project(id) => (1, id.as_str()),
             TokenScope::Domain(id) => (2, id.as_str()),
             TokenScope::System => (3, ""),
+            TokenScope::Trust(id) => (4, id.as_str()),
         };
         let mut out = vec![FORMAT, self.methods, kind];
         put_id(&mut out, &self.user_id);
@@ -80,6 +83,7 @@ impl Payload {
             1 => TokenScope::Project(target),
             2 => TokenScope::Domain(target),
             3 => TokenScope::System,
+            4 => TokenScope::Trust(target),
             _ => return None,
         };
         Some(Payload {
@@ -141,6 +145,7 @@ mod tests {
             TokenScope::Project("0123456789abcdef0123456789abcdef".into()),
             TokenScope::Domain("default".into()),
             TokenScope::System,
+            TokenScope::Trust("fedcba9876543210fedcba9876543210".into()),
         ];
         for scope in scopes {
             let payload = Payload {

@@ -123,7 +123,10 @@ impl App {
                     "Application credentials cannot request a scope.",
                 ));
             }
-            (None, Some(scope)) => self.requested_scope(scope).await?,
+            (None, Some(scope)) => match scope.get("OS-TRUST:trust") {
+                Some(trust) => self.trust_scope(trust, &proof.user.id).await?,
+                None => self.requested_scope(scope).await?,
+            },
             (None, None) => self.default_scope(&proof).await?,
         };
         let now = now_micros();
@@ -148,6 +151,9 @@ impl App {
             .describe(&payload, true)
             .await?
             .ok_or_else(ApiError::unauthorized)?;
+        if let TokenScope::Trust(id) = &payload.scope {
+            self.use_trust(id).await?;
+        }
         let seconds = u64::try_from(now / 1_000_000).unwrap_or(0);
         Ok((self.fernet.encrypt(&payload.to_bytes(), seconds), token))
     }
@@ -230,6 +236,12 @@ impl App {
             return Err(ApiError::forbidden(
                 "Forbidden",
                 "Application credentials cannot be rescoped.",
+            ));
+        }
+        if matches!(payload.scope, TokenScope::Trust(_)) {
+            return Err(ApiError::forbidden(
+                "Forbidden",
+                "A trust's token cannot be made into another.",
             ));
         }
         let user = user::Entity::find_by_id(&payload.user_id)
@@ -333,7 +345,7 @@ impl App {
     }
 
     /// Enabled, in an enabled domain.
-    async fn usable(&self, user: &user::Model) -> Result<bool, ApiError> {
+    pub(super) async fn usable(&self, user: &user::Model) -> Result<bool, ApiError> {
         if !user.enabled {
             return Ok(false);
         }
@@ -462,8 +474,26 @@ impl App {
             expires_at: time_text(payload.expires_at),
             ..Token::default()
         };
+        // With a trust, the project is the trust's, and the user the one who gave it.
+        let delegation = match &payload.scope {
+            TokenScope::Trust(id) => match self.delegation(id, payload).await? {
+                Some(delegation) => Some(delegation),
+                None => return Ok(None),
+            },
+            _ => None,
+        };
+        let (user, scope, delegated) = match delegation {
+            Some(delegation) => {
+                token.trust = Some(delegation.view());
+                let user = delegation.trustor.unwrap_or(user);
+                let scope = TokenScope::Project(delegation.trust.project_id);
+                (user, scope, Some(delegation.roles))
+            }
+            None => (user, payload.scope.clone(), None),
+        };
         let mut project_id = None;
-        let target = match &payload.scope {
+        let target = match &scope {
+            TokenScope::Trust(_) => return Ok(None),
             TokenScope::Unscoped => None,
             TokenScope::Project(id) => {
                 let Some(row) = project::Entity::find_by_id(id)
@@ -504,7 +534,10 @@ impl App {
             }
         };
         if let Some(target) = target {
-            token.roles = roles::roles_on(&self.db, &user.id, target).await?;
+            token.roles = match delegated {
+                Some(roles) => roles,
+                None => roles::roles_on(&self.db, &user.id, target).await?,
+            };
             if !payload.application_credential.is_empty() {
                 let row =
                     application_credential::Entity::find_by_id(&payload.application_credential)

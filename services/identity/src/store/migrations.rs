@@ -13,7 +13,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First)]
+        vec![Box::new(First), Box::new(super::trusts::Migration)]
     }
 }
 
@@ -26,38 +26,38 @@ impl MigrationName for First {
 }
 
 /// Kinds of columns: ids (also hex and words), names, texts.
-fn id(name: &str) -> ColumnDef {
+pub(super) fn id(name: &str) -> ColumnDef {
     ColumnDef::new(Alias::new(name))
         .string_len(64)
         .not_null()
         .to_owned()
 }
-fn name(name: &str) -> ColumnDef {
+pub(super) fn name(name: &str) -> ColumnDef {
     ColumnDef::new(Alias::new(name))
         .string_len(255)
         .not_null()
         .to_owned()
 }
-fn text(name: &str) -> ColumnDef {
+pub(super) fn text(name: &str) -> ColumnDef {
     ColumnDef::new(Alias::new(name))
         .text()
         .not_null()
         .to_owned()
 }
-fn flag(name: &str) -> ColumnDef {
+pub(super) fn flag(name: &str) -> ColumnDef {
     ColumnDef::new(Alias::new(name))
         .boolean()
         .not_null()
         .to_owned()
 }
-fn number(name: &str) -> ColumnDef {
+pub(super) fn number(name: &str) -> ColumnDef {
     ColumnDef::new(Alias::new(name))
         .big_integer()
         .not_null()
         .to_owned()
 }
 
-fn table(table: &str, key: &[&str], columns: Vec<ColumnDef>) -> TableCreateStatement {
+pub(super) fn table(table: &str, key: &[&str], columns: Vec<ColumnDef>) -> TableCreateStatement {
     let mut statement = Table::create()
         .table(Alias::new(table))
         .if_not_exists()

@@ -2,5 +2,6 @@
 
 pub mod entities;
 mod migrations;
+pub mod trusts;
 
 pub use migrations::Migrator;

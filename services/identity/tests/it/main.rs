@@ -1,5 +1,9 @@
 //! Identity through its router, on SQLite, MariaDB and PostgreSQL.
 
+#![allow(clippy::unwrap_used)]
+
+mod trusts;
+
 use axum::{Router, body::Body};
 use http::{HeaderMap, Method, Request, StatusCode};
 use identity::{Bootstrap, BootstrapService, Config, TokenConfig};
