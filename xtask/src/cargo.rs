@@ -19,7 +19,7 @@ pub fn root() -> &'static Path {
 }
 
 /// The user's cache folder for builds; kept between checkouts, never needed.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let base = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .unwrap_or_else(|| {

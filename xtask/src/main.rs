@@ -1,6 +1,7 @@
 //! Chores of the project, each a Rust command: `cargo xtask lab`, `cargo xtask test`.
 //! Only dispatch is here; one file a chore.
 mod cargo;
+mod clients;
 mod lab;
 mod layering;
 mod packages;

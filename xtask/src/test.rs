@@ -1,10 +1,11 @@
 //! `cargo xtask test`: the stages of CI in order, each with a budget (docs/ci.md).
 //! A stage that fails ends the run; the whole run ends itself before CI would, naming the stage.
-use crate::{cargo, packages, processes, test_output::TestOutput};
+use crate::{cargo, clients, packages, processes, test_output::TestOutput};
 use anyhow::{Context, Result, bail};
 use std::{
     env,
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -177,12 +178,18 @@ fn agent() -> Result<()> {
 /// Tests of one binary run two at a time: many start daemons and machines of their own, and more
 /// of those at once only make each other late.
 fn unit_and_integration() -> Result<()> {
+    // Tests that call the official clients skip themselves without; the session does not.
+    let clients = clients::install().unwrap_or_else(|error| {
+        println!("the official clients cannot be installed: {error:#}");
+        PathBuf::new()
+    });
     let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])
         .args(["--", "--test-threads=2", "--show-output"])
         .current_dir(cargo::root())
         .env("CARGO_TARGET_DIR", cargo::target())
         .env("WRIGHT_AGENT", cargo::agent())
+        .env("OPENSTACK_CLIENTS", clients)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -214,6 +221,7 @@ fn session() -> Result<()> {
     cargo::check(
         Command::new("tests/session/run")
             .current_dir(cargo::root())
+            .env("OPENSTACK_CLIENTS", clients::install()?)
             .env("WRIGHT", cargo::wright()),
     )
 }
