@@ -29,7 +29,7 @@ pub struct EngineConfig {
     /// Stacks that are worked on at the same time.
     pub parallel_stacks: usize,
     /// Most living stacks of one project.
-    pub stacks_per_project: usize,
+    pub stacks_per_project: u64,
 }
 
 impl Default for EngineConfig {

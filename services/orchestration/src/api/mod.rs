@@ -57,6 +57,13 @@ pub fn routes() -> Vec<Route<Arc<App>>> {
         ),
         Route::new(
             Method::GET,
+            "/v1/{tenant_id}/resource_types/{type_name}/template",
+            "show_resource_type_template",
+            Rule::Reader,
+            templates::resource_type_template,
+        ),
+        Route::new(
+            Method::GET,
             "/v1/{tenant_id}/template_versions",
             "list_template_versions",
             Rule::Reader,
@@ -124,6 +131,20 @@ pub fn routes() -> Vec<Route<Arc<App>>> {
             "lookup_stack_patch",
             Rule::Member,
             stacks::lookup,
+        ),
+        Route::new(
+            Method::POST,
+            "/v1/{tenant_id}/stacks/{stack_name}",
+            "lookup_stack_post",
+            Rule::Member,
+            stacks::lookup,
+        ),
+        Route::new(
+            Method::POST,
+            "/v1/{tenant_id}/stacks/{stack_name}/{stack_id}",
+            "lookup_stack_subpath",
+            Rule::Member,
+            stacks::lookup_subpath,
         ),
         // One path for `NAME/ID` and for the sub-resources by name (`NAME/resources`): both have one segment.
         Route::new(

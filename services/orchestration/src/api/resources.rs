@@ -4,11 +4,7 @@ use crate::{
     app::App,
     store::{Resource, Stack},
 };
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
-use http::{StatusCode, header};
+use axum::extract::State;
 use serde_json::{Value, json};
 use service_kit::{ApiError, Json, Path, Query, RequestContext};
 use std::{collections::HashMap, sync::Arc};
@@ -81,21 +77,12 @@ pub async fn show(
     State(app): State<Arc<App>>,
     caller: RequestContext,
     path: One,
-) -> Result<Response, ApiError> {
-    let Path((tenant, name, last, key)) = &path;
-    // `/stacks/NAME/resources/RESOURCE` has as many segments as `/stacks/NAME/ID/resources`.
-    if ["resources", "outputs"].contains(&last.as_str()) {
-        super::stacks::check_tenant(&caller, tenant)?;
-        let stack = app.stack_find(&caller, name).await?;
-        let location = format!("{}/{last}/{key}", views::stack_url(&app, &stack));
-        return Ok((StatusCode::FOUND, [(header::LOCATION, location)]).into_response());
-    }
+) -> Result<Json<Value>, ApiError> {
     let (stack, row, rows) = one(&app, &caller, path).await?;
     let needed = required_by(&rows).remove(&row.name).unwrap_or_default();
-    Ok(
-        Json(json!({"resource": views::resource(&app, &stack, &row, true, &needed)}))
-            .into_response(),
-    )
+    Ok(Json(
+        json!({"resource": views::resource(&app, &stack, &row, true, &needed)}),
+    ))
 }
 
 pub async fn metadata(

@@ -185,6 +185,26 @@ pub async fn lookup(
     Ok(redirect(views::stack_url(&app, &stack)))
 }
 
+/// `POST /stacks/NAME/actions`: where that is.
+pub async fn lookup_subpath(
+    State(app): State<Arc<App>>,
+    caller: RequestContext,
+    Path((tenant, name, last)): Named,
+) -> Result<Response, ApiError> {
+    check_tenant(&caller, &tenant)?;
+    if !SUB_RESOURCES.contains(&last.as_str()) {
+        return Err(ApiError::not_found(
+            "HTTPNotFound",
+            "The resource could not be found.",
+        ));
+    }
+    let stack = app.stack_find(&caller, &name).await?;
+    Ok(redirect(format!(
+        "{}/{last}",
+        views::stack_url(&app, &stack)
+    )))
+}
+
 pub async fn show(
     State(app): State<Arc<App>>,
     caller: RequestContext,
@@ -313,7 +333,7 @@ async fn changes(
         let Some(kind) = resources::find(&app.types, &resource.type_name) else {
             continue;
         };
-        // What is not known before the update counts as a change in place: it is only known then.
+        // What needs a resource that is yet to be made is not known now, and counts as changed.
         let wanted = match bound.properties(resource, &scope) {
             Ok(Value::Object(values)) => {
                 property::check(kind.properties(), &values).unwrap_or(values)
@@ -382,20 +402,29 @@ pub async fn environment(
     let mut environment = definition.environment.clone();
     let bound = views::bound(&app, &stack)?;
     let shown = app.shown_parameters(&bound);
-    let given = definition.given().into_iter().map(|(name, value)| {
-        let hidden = bound
-            .template
-            .parameters
-            .get(&name)
-            .is_some_and(|parameter| parameter.hidden);
-        let value = if hidden {
-            shown.get(&name).cloned().unwrap_or(Value::Null)
-        } else {
-            value
+    // Hidden ones as stars, in whichever section they are given.
+    let mask = |values: Map<String, Value>| -> Value {
+        let hidden = |name: &String| {
+            bound
+                .template
+                .parameters
+                .get(name)
+                .is_some_and(|parameter| parameter.hidden)
         };
-        (name, value)
-    });
-    environment.insert("parameters".to_owned(), Value::Object(given.collect()));
+        let values = values.into_iter().map(|(name, value)| {
+            let value = if hidden(&name) {
+                shown.get(&name).cloned().unwrap_or(Value::Null)
+            } else {
+                value
+            };
+            (name, value)
+        });
+        Value::Object(values.collect())
+    };
+    environment.insert("parameters".to_owned(), mask(definition.given()));
+    if let Some(Value::Object(defaults)) = environment.remove("parameter_defaults") {
+        environment.insert("parameter_defaults".to_owned(), mask(defaults));
+    }
     for section in ["parameter_defaults", "resource_registry"] {
         environment.entry(section).or_insert_with(|| json!({}));
     }

@@ -139,6 +139,51 @@ pub async fn resource_type(
     })))
 }
 
+/// A template with one resource of the type, its properties as parameters, its attributes as outputs.
+pub async fn resource_type_template(
+    State(app): State<Arc<App>>,
+    caller: RequestContext,
+    Path((tenant, name)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    check_tenant(&caller, &tenant)?;
+    let Some(kind) = resources::find(&app.types, &name) else {
+        let message = format!("The Resource Type ({name}) could not be found.");
+        return Err(ApiError::not_found("EntityNotFound", message));
+    };
+    let resource = name.rsplit("::").next().unwrap_or_default();
+    let mut parameters = Map::new();
+    let mut properties = Map::new();
+    for property in kind.properties() {
+        let mut parameter = json!({
+            "type": property.kind.parameter_type(),
+            "description": property.description,
+        });
+        if !property.required {
+            parameter["default"] = Value::Null;
+        }
+        parameters.insert(property.name.to_owned(), parameter);
+        properties.insert(
+            property.name.to_owned(),
+            json!({"get_param": property.name}),
+        );
+    }
+    let outputs: Map<String, Value> = kind
+        .attribute_names()
+        .iter()
+        .map(|attribute| {
+            let value = json!({"value": {"get_attr": [resource, attribute]}});
+            ((*attribute).to_owned(), value)
+        })
+        .collect();
+    Ok(Json(json!({
+        "heat_template_version": "2016-10-14",
+        "description": format!("Initial template of {resource}"),
+        "parameters": parameters,
+        "resources": {resource: {"type": name, "properties": properties}},
+        "outputs": outputs,
+    })))
+}
+
 pub async fn template_versions(
     caller: RequestContext,
     Path(tenant): Path<String>,

@@ -17,5 +17,5 @@ pub struct App {
     pub region: String,
     /// `http://HOST:8004`.
     pub public_url: String,
-    pub stacks_per_project: usize,
+    pub stacks_per_project: u64,
 }

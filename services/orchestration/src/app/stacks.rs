@@ -131,7 +131,7 @@ impl App {
         {
             return Err(taken());
         }
-        if self.store.stacks(Some(&caller.project_id)).await?.len() >= self.stacks_per_project {
+        if self.store.stack_count(&caller.project_id).await? >= self.stacks_per_project {
             return Err(ApiError::forbidden(
                 "RequestLimitExceeded",
                 format!(

@@ -29,16 +29,22 @@ pub async fn create_trust(
         .with_token(&caller.secret)
         .post("identity", "/OS-TRUST/trusts", &body)
         .await?;
-    Ok(answer["trust"]["id"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned())
+    match answer["trust"]["id"].as_str() {
+        Some(id) if !id.is_empty() => Ok(id.to_owned()),
+        _ => Err(ClientError::Unexpected {
+            service: "identity".to_owned(),
+            call: "POST /OS-TRUST/trusts".to_owned(),
+            reason: "the answer has no trust.id".to_owned(),
+        }),
+    }
 }
 
 /// Takes the stack's trust back. A failure is logged: the trust is worth nothing without the stack.
 pub async fn delete_trust(service: &Client, stack: &Stack) {
     let Some(trust) = &stack.trust_id else { return };
-    let acting = client(service, stack);
+    let Some(acting) = client(service, stack) else {
+        return;
+    };
     match acting
         .delete("identity", &format!("/OS-TRUST/trusts/{trust}"))
         .await
@@ -50,8 +56,9 @@ pub async fn delete_trust(service: &Client, stack: &Stack) {
     }
 }
 
-/// A client that acts as the stack's user.
-pub fn client(service: &Client, stack: &Stack) -> Client {
+/// A client that acts as the stack's user; nothing without a trust, for the service's own rights are
+/// never used in a user's place.
+pub fn client(service: &Client, stack: &Stack) -> Option<Client> {
     match (&stack.trust_id, service.credentials()) {
         (
             Some(trust),
@@ -61,12 +68,12 @@ pub fn client(service: &Client, stack: &Stack) -> Client {
                 password,
                 ..
             },
-        ) => service.with_credentials(Credentials::Password {
+        ) => Some(service.with_credentials(Credentials::Password {
             username: username.clone(),
             user_domain_id: user_domain_id.clone(),
             password: password.clone(),
             scope: Scope::Trust(trust.clone()),
-        }),
-        _ => service.clone(),
+        })),
+        _ => None,
     }
 }

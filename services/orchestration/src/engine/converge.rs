@@ -58,8 +58,11 @@ impl Traversal<'_> {
             })?;
         let scope = StackScope::new(bound, self.types);
         let mut rows: HashMap<String, Resource> = HashMap::new();
+        let mut replaced: HashMap<String, Vec<Resource>> = HashMap::new();
         for row in self.store.resources(&self.stack.id).await? {
-            if !row.replaced {
+            if row.replaced {
+                replaced.entry(row.name.clone()).or_default().push(row);
+            } else {
                 if let (Some(id), true) = (&row.physical_id, row.status == "COMPLETE") {
                     scope.put(&row.name, snapshot(&row, id));
                 }
@@ -82,9 +85,12 @@ impl Traversal<'_> {
                         .start(&name)
                         .map_err(|e| Stop::Failed(e.to_string()))?;
                     let requires: Vec<String> = graph.before(&name).into_iter().cloned().collect();
-                    let row = rows.remove(&name);
+                    let known = (
+                        rows.remove(&name),
+                        replaced.remove(&name).unwrap_or_default(),
+                    );
                     running.push(async {
-                        let result = self.one(bound, &scope, &name, requires, row).await;
+                        let result = self.one(bound, &scope, &name, requires, known).await;
                         (name, result)
                     });
                 }
@@ -117,7 +123,7 @@ impl Traversal<'_> {
         scope: &StackScope<'_>,
         name: &str,
         requires: Vec<String>,
-        row: Option<Resource>,
+        (row, replaced): (Option<Resource>, Vec<Resource>),
     ) -> Result<(), Stop> {
         let failed = |reason: String| {
             Stop::Failed(format!(
@@ -152,6 +158,18 @@ impl Traversal<'_> {
             kind.properties(),
             &wanted,
         );
+        // On the way back, what was replaced but still stands is taken rather than made anew.
+        let standing = replaced.into_iter().find(|old| {
+            decide(Some(old), &declared.type_name, kind.properties(), &wanted) == Decision::Nothing
+        });
+        let (decision, row) = match (decision, standing) {
+            (Decision::Create | Decision::Replace, Some(mut old)) => {
+                self.store.resource_restore(row, &old).await?;
+                old.replaced = false;
+                (Decision::Nothing, Some(old))
+            }
+            (decision, _) => (decision, row),
+        };
         let fresh = || {
             let time = now();
             Resource {

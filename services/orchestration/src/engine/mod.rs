@@ -110,7 +110,10 @@ impl Engine {
             traversal = stack.traversal,
             "stack operation"
         );
-        let client = acting::client(&self.client, &stack);
+        let Some(client) = acting::client(&self.client, &stack) else {
+            let reason = "the stack has no trust, so that nobody can act for its user";
+            return self.failed(&stack, reason).await;
+        };
         let traversal = Traversal {
             store: &self.store,
             types: &self.types,

@@ -5,13 +5,19 @@ use crate::{
     store::{Resource, now},
 };
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// First and longest pause between two looks at something that is under way.
 const POLL_FIRST: Duration = Duration::from_millis(100);
 const POLL_LONGEST: Duration = Duration::from_secs(2);
 /// How often something that may succeed later is tried.
 const TRIES: u32 = 60;
+/// The same for a create or an update that meets a conflict: mostly a name or an address that is taken,
+/// or a quota, which time does not mend. A delete waits for what still uses the thing.
+const TRIES_AT_CONFLICT: u32 = 8;
 
 pub(crate) fn json_map(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_default()
@@ -48,16 +54,19 @@ impl Traversal<'_> {
         let properties = json_map(&row.properties);
         let result = async {
             if row.physical_id.is_none() {
-                // Unless the row is new, an interrupted worker may have come this far.
-                let found = if row.updated_at == row.created_at {
-                    None
-                } else {
-                    kind.find(&cloud).await?
-                };
-                let id = match found {
-                    Some(id) => id,
-                    None => self.patiently(|| kind.create(&cloud, &properties)).await?,
-                };
+                // Unless the row is new, an interrupted worker may have made it; so may a try whose
+                // answer was lost.
+                let tried = AtomicBool::new(row.updated_at != row.created_at);
+                let id = self
+                    .patiently(TRIES_AT_CONFLICT, || async {
+                        if tried.swap(true, Ordering::Relaxed)
+                            && let Some(id) = kind.find(&cloud).await?
+                        {
+                            return Ok(id);
+                        }
+                        kind.create(&cloud, &properties).await
+                    })
+                    .await?;
                 row.physical_id = Some(id);
                 row.updated_at = now();
                 self.store
@@ -68,7 +77,7 @@ impl Traversal<'_> {
             let id = row.physical_id.clone().unwrap_or_default();
             self.wait(|| kind.is_ready(&cloud, &id, &properties))
                 .await?;
-            self.patiently(|| kind.attributes(&cloud, &id, &properties))
+            self.patiently(TRIES, || kind.attributes(&cloud, &id, &properties))
                 .await
         }
         .await;
@@ -88,10 +97,11 @@ impl Traversal<'_> {
         let old = json_map(&row.properties);
         let id = row.physical_id.clone().unwrap_or_default();
         let result = async {
-            self.patiently(|| kind.update(&cloud, &id, &old, new))
+            self.patiently(TRIES_AT_CONFLICT, || kind.update(&cloud, &id, &old, new))
                 .await?;
             self.wait(|| kind.is_ready(&cloud, &id, new)).await?;
-            self.patiently(|| kind.attributes(&cloud, &id, new)).await
+            self.patiently(TRIES, || kind.attributes(&cloud, &id, new))
+                .await
         }
         .await;
         if result.is_ok() {
@@ -116,10 +126,10 @@ impl Traversal<'_> {
                 let id = match &row.physical_id {
                     Some(id) => Some(id.clone()),
                     // A create that was interrupted may have left something behind.
-                    None => kind.find(&cloud).await?,
+                    None => self.patiently(TRIES, || kind.find(&cloud)).await?,
                 };
                 if let Some(id) = id {
-                    self.patiently(|| kind.delete(&cloud, &id)).await?;
+                    self.patiently(TRIES, || kind.delete(&cloud, &id)).await?;
                     self.wait(|| kind.is_gone(&cloud, &id)).await?;
                 }
                 Ok(())
@@ -174,8 +184,9 @@ impl Traversal<'_> {
         }
     }
 
-    /// Tries again what may succeed later, with growing pauses, until the operation's time is up.
-    async fn patiently<T, F, Fut>(&self, step: F) -> Result<T, ResourceError>
+    /// Tries again what may succeed later, with growing pauses, until the operation's time is up; at
+    /// conflicts only so many times.
+    async fn patiently<T, F, Fut>(&self, conflicts: u32, step: F) -> Result<T, ResourceError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, ResourceError>>,
@@ -184,10 +195,15 @@ impl Traversal<'_> {
         let mut tries = 0;
         loop {
             match step().await {
-                Err(ResourceError::Later(reason)) => {
+                Err(error @ (ResourceError::Later(_) | ResourceError::Conflict(_))) => {
                     tries += 1;
-                    if tries >= TRIES || now() > self.stack.deadline {
-                        return Err(ResourceError::Failed(reason));
+                    let most = match error {
+                        ResourceError::Conflict(_) => conflicts,
+                        _ => TRIES,
+                    };
+                    let void = !self.store.is_current(&self.stack).await.unwrap_or(true);
+                    if tries >= most || void || now() > self.stack.deadline {
+                        return Err(ResourceError::Failed(error.to_string()));
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(POLL_LONGEST);
@@ -204,7 +220,7 @@ impl Traversal<'_> {
         Fut: Future<Output = Result<bool, ResourceError>>,
     {
         let mut pause = POLL_FIRST;
-        while !self.patiently(&look).await? {
+        while !self.patiently(TRIES, &look).await? {
             if now() > self.stack.deadline {
                 return Err(ResourceError::Failed("Timed out".to_owned()));
             }

@@ -25,17 +25,21 @@ pub struct Cloud {
 /// Why a step did not succeed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ResourceError {
-    /// It may well succeed a little later: a conflict, or a service that does not answer.
+    /// It may well succeed a little later: a service does not answer.
     #[error("{0}")]
     Later(String),
+    /// Something else is in the way; it may go.
+    #[error("{0}")]
+    Conflict(String),
     #[error("{0}")]
     Failed(String),
 }
 
 impl From<ClientError> for ResourceError {
     fn from(error: ClientError) -> Self {
-        let conflict = error.status().is_some_and(|status| status.as_u16() == 409);
-        if conflict || error.is_transient() {
+        if error.is_conflict() {
+            ResourceError::Conflict(error.to_string())
+        } else if error.is_transient() {
             ResourceError::Later(error.to_string())
         } else {
             ResourceError::Failed(error.to_string())

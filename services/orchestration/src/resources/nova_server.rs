@@ -45,6 +45,9 @@ const PROPERTIES: &[Property] = &[
     Property::new("tags", Kind::List, "Tags"),
 ];
 
+/// The microversion from which servers have a description, by which an interrupted create is found again.
+const DESCRIPTIONS: &str = "2.19";
+
 /// Names in Nova are shorter than in Heat.
 const NAME_LENGTH_MAX: usize = 53;
 
@@ -118,17 +121,16 @@ impl ResourceType for Server {
     }
 
     async fn find(&self, cloud: &Cloud) -> Result<Option<String>, ResourceError> {
-        let name = server_name(cloud);
         let answer: Value = cloud
             .client
-            .request(Method::GET, "compute", "/servers")
-            .query("name", format!("^{name}$"))
+            .microversion("compute", DESCRIPTIONS)
+            .request(Method::GET, "compute", "/servers/detail")
             .fetch()
             .await?;
         let servers = answer["servers"].as_array().cloned().unwrap_or_default();
         let found = servers
             .iter()
-            .find(|server| server["name"] == name.as_str());
+            .find(|server| server["description"] == cloud.physical_name.as_str());
         Ok(found
             .and_then(|server| server["id"].as_str())
             .map(str::to_owned))
@@ -145,6 +147,8 @@ impl ResourceType for Server {
             .cloned()
             .unwrap_or_else(|| json!(server_name(cloud)));
         server.insert("name".to_owned(), name);
+        // Not the name: that may be the template's.
+        server.insert("description".to_owned(), json!(cloud.physical_name));
         let flavor = text(properties.get("flavor")).unwrap_or_default();
         server.insert(
             "flavorRef".to_owned(),
@@ -184,7 +188,11 @@ impl ResourceType for Server {
         if let Some(hints) = properties.get("scheduler_hints") {
             body["os:scheduler_hints"] = hints.clone();
         }
-        let answer = cloud.client.post("compute", "/servers", &body).await?;
+        let answer = cloud
+            .client
+            .microversion("compute", DESCRIPTIONS)
+            .post("compute", "/servers", &body)
+            .await?;
         match answer["server"]["id"].as_str() {
             Some(id) => Ok(id.to_owned()),
             None => Err(ResourceError::Failed(

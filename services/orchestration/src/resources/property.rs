@@ -28,6 +28,19 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// The type of a parameter that gives such a property.
+    pub fn parameter_type(self) -> &'static str {
+        match self {
+            Kind::String | Kind::Any => "string",
+            Kind::Number | Kind::Integer => "number",
+            Kind::Boolean => "boolean",
+            Kind::List => "comma_delimited_list",
+            Kind::Map => "json",
+        }
+    }
+}
+
 /// What a changed value means for a resource that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Update {

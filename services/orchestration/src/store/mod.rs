@@ -8,8 +8,8 @@ pub use entity::{event::Model as Event, resource::Model as Resource, stack::Mode
 pub use migration::Migrator;
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr,
-    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
-    sea_query::Expr,
+    EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr,
+    TransactionTrait, sea_query::Expr,
 };
 use service_kit::{store, work};
 
@@ -123,6 +123,7 @@ impl Store {
             told.status = state.status.to_owned();
             told.status_reason = state.reason.to_owned();
             stack_event(&tx, &told).await?;
+            forget_events(&tx, &stack.id).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -189,12 +190,27 @@ impl Store {
             .await
     }
 
+    /// How many living stacks a project has.
+    pub async fn stack_count(&self, project: &str) -> Result<u64, DbErr> {
+        use entity::stack::Column;
+        entity::stack::Entity::find()
+            .filter(Column::DeletedAt.is_null())
+            .filter(Column::ProjectId.eq(project))
+            .count(&self.db)
+            .await
+    }
+
     /// Whether this traversal is still the newest of its stack.
     pub async fn is_current(&self, stack: &Stack) -> Result<bool, DbErr> {
-        Ok(self
-            .stack(&stack.id)
-            .await?
-            .is_some_and(|row| row.traversal == stack.traversal))
+        use entity::stack::Column;
+        // Asked before each step: without the definition, which may be long.
+        let newest: Option<i64> = entity::stack::Entity::find_by_id(&stack.id)
+            .select_only()
+            .column(Column::Traversal)
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        Ok(newest == Some(stack.traversal))
     }
 
     pub async fn resources(&self, stack_id: &str) -> Result<Vec<Resource>, DbErr> {
@@ -242,6 +258,24 @@ impl Store {
                 .insert(&tx)
                 .await?;
             resource_event(&tx, new).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// Puts a replaced resource back in its place; `instead`, if any, is the replaced one now.
+    pub async fn resource_restore(
+        &self,
+        instead: Option<Resource>,
+        old: &Resource,
+    ) -> Result<(), DbErr> {
+        store::retry(|| async {
+            let tx = self.db.begin().await?;
+            for (row, replaced) in instead.iter().map(|row| (row, true)).chain([(old, false)]) {
+                let mut row = row.clone();
+                row.replaced = replaced;
+                row.into_active_model().reset_all().update(&tx).await?;
+            }
             tx.commit().await
         })
         .await
@@ -304,6 +338,29 @@ async fn stack_event(tx: &impl ConnectionTrait, stack: &Stack) -> Result<(), DbE
         &stack.status_reason,
     )
     .await
+}
+
+/// Removes the events of a stack that nobody sees any more.
+async fn forget_events(tx: &impl ConnectionTrait, stack_id: &str) -> Result<(), DbErr> {
+    use entity::event::Column;
+    let oldest_kept: Option<i64> = entity::event::Entity::find()
+        .select_only()
+        .column(Column::Seq)
+        .filter(Column::StackId.eq(stack_id))
+        .order_by_desc(Column::Seq)
+        .offset(EVENTS_PER_STACK)
+        .limit(1)
+        .into_tuple()
+        .one(tx)
+        .await?;
+    if let Some(seq) = oldest_kept {
+        entity::event::Entity::delete_many()
+            .filter(Column::StackId.eq(stack_id))
+            .filter(Column::Seq.lte(seq))
+            .exec(tx)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn resource_event(tx: &impl ConnectionTrait, resource: &Resource) -> Result<(), DbErr> {

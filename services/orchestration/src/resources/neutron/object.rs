@@ -31,8 +31,9 @@ pub struct Table {
     pub collection: &'static str,
     /// `network`; underscores as in the body.
     pub key: &'static str,
-    /// The field that carries the physical name, by which an interrupted create is found again.
-    pub mark: Option<&'static str>,
+    /// Fields that may carry the physical name, by which an interrupted create is found again: the
+    /// first that the template leaves free does.
+    pub marks: &'static [&'static str],
     pub properties: &'static [Property],
     pub fields: &'static [(&'static str, To)],
     pub attributes: &'static [&'static str],
@@ -64,10 +65,27 @@ impl Object {
                 continue;
             }
             let Some(value) = properties.get(*name) else {
-                if only.is_some()
-                    && let To::Field(field) | To::Id(field, _) = to
-                {
-                    body.insert((*field).to_owned(), Value::Null);
+                // Taken out of the template: what Neutron itself begins with, where that is plain.
+                match to {
+                    _ if only.is_none() => {}
+                    To::Field("name") => {
+                        body.insert("name".to_owned(), json!(cloud.physical_name));
+                    }
+                    To::Field(field @ ("description" | "device_id" | "device_owner")) => {
+                        body.insert((*field).to_owned(), json!(""));
+                    }
+                    To::Field(
+                        field @ ("dns_nameservers" | "host_routes" | "allowed_address_pairs"),
+                    ) => {
+                        body.insert((*field).to_owned(), json!([]));
+                    }
+                    To::Field(field @ "fixed_ip_address") | To::Id(field, _) => {
+                        body.insert((*field).to_owned(), Value::Null);
+                    }
+                    To::Gateway => {
+                        body.insert("external_gateway_info".to_owned(), json!({}));
+                    }
+                    _ => {}
                 }
                 continue;
             };
@@ -225,20 +243,25 @@ impl ResourceType for Object {
     }
 
     async fn find(&self, cloud: &Cloud) -> Result<Option<String>, ResourceError> {
-        let Some(mark) = self.0.mark else {
-            return Ok(None);
-        };
-        let answer: Value = cloud
-            .client
-            .request(Method::GET, "network", &self.collection())
-            .query(mark, &cloud.physical_name)
-            .fetch()
-            .await?;
-        let list = &answer[self.0.collection.replace('-', "_")];
-        Ok(list
-            .get(0)
-            .and_then(|object| object["id"].as_str())
-            .map(str::to_owned))
+        for mark in self.0.marks {
+            let answer: Value = cloud
+                .client
+                .request(Method::GET, "network", &self.collection())
+                .query(mark, &cloud.physical_name)
+                .fetch()
+                .await?;
+            let list = &answer[self.0.collection.replace('-', "_")];
+            // The filter is not trusted: what bears another mark is another's.
+            let ours = list
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|object| object[*mark] == cloud.physical_name.as_str());
+            if let Some(id) = ours.and_then(|object| object["id"].as_str()) {
+                return Ok(Some(id.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     async fn create(
@@ -247,9 +270,8 @@ impl ResourceType for Object {
         properties: &Map<String, Value>,
     ) -> Result<String, ResourceError> {
         let mut body = self.body(cloud, properties, None).await?;
-        if let Some(mark) = self.0.mark {
-            body.entry(mark)
-                .or_insert_with(|| json!(cloud.physical_name));
+        if let Some(free) = self.0.marks.iter().find(|mark| !body.contains_key(**mark)) {
+            body.insert((*free).to_owned(), json!(cloud.physical_name));
         }
         let answer = cloud
             .client

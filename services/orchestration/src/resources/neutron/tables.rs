@@ -29,7 +29,7 @@ pub const OBJECTS: &[Table] = &[
         type_name: "OS::Neutron::Net",
         collection: "networks",
         key: "network",
-        mark: Some("name"),
+        marks: &["name", "description"],
         properties: &[
             NAME,
             ADMIN_STATE,
@@ -62,7 +62,7 @@ pub const OBJECTS: &[Table] = &[
         type_name: "OS::Neutron::Subnet",
         collection: "subnets",
         key: "subnet",
-        mark: Some("name"),
+        marks: &["name", "description"],
         properties: &[
             NAME,
             VALUE_SPECS,
@@ -131,7 +131,7 @@ pub const OBJECTS: &[Table] = &[
         type_name: "OS::Neutron::Port",
         collection: "ports",
         key: "port",
-        mark: Some("name"),
+        marks: &["name", "description"],
         properties: &[
             NAME,
             ADMIN_STATE,
@@ -198,7 +198,7 @@ pub const OBJECTS: &[Table] = &[
         type_name: "OS::Neutron::Router",
         collection: "routers",
         key: "router",
-        mark: Some("name"),
+        marks: &["name", "description"],
         properties: &[
             NAME,
             ADMIN_STATE,
@@ -234,7 +234,7 @@ pub const OBJECTS: &[Table] = &[
         type_name: "OS::Neutron::SecurityGroup",
         collection: "security-groups",
         key: "security_group",
-        mark: Some("name"),
+        marks: &["name", "description"],
         properties: &[
             NAME,
             DESCRIPTION,
@@ -252,7 +252,7 @@ pub const OBJECTS: &[Table] = &[
         type_name: "OS::Neutron::SecurityGroupRule",
         collection: "security-group-rules",
         key: "security_group_rule",
-        mark: Some("description"),
+        marks: &["description"],
         properties: &[
             Property::new(
                 "security_group",
@@ -298,7 +298,7 @@ pub const OBJECTS: &[Table] = &[
         type_name: "OS::Neutron::FloatingIP",
         collection: "floatingips",
         key: "floatingip",
-        mark: Some("description"),
+        marks: &["description"],
         properties: &[
             VALUE_SPECS,
             Property::new(
