@@ -280,3 +280,24 @@ pub fn routes() -> Vec<Route<Arc<App>>> {
 pub fn api() -> Api<Arc<App>> {
     Api::new("orchestration", FaultStyle::Heat, routes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openstack_client::InProcess;
+    use service_kit::testing;
+
+    #[tokio::test]
+    async fn every_row_wants_a_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let ctx = testing::context("orchestration", folder.path(), InProcess::new()).await;
+        let router = crate::start(ctx, crate::Config::default())
+            .await
+            .unwrap()
+            .router;
+        assert_eq!(
+            testing::rows_open_without_token(&api(), &router).await,
+            Vec::<String>::new()
+        );
+    }
+}

@@ -238,3 +238,68 @@ fn snapshot(row: &Resource, physical_id: &str) -> Snapshot {
         attributes: json_map(&row.attributes),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::{Kind, Property};
+    use serde_json::json;
+
+    const KNOWN: &[Property] = &[
+        Property::new("name", Kind::String, "").in_place(),
+        Property::new("size", Kind::Integer, ""),
+    ];
+
+    fn row(action: &str, status: &str, type_name: &str) -> Resource {
+        Resource {
+            id: String::new(),
+            stack_id: String::new(),
+            name: "r".to_owned(),
+            type_name: type_name.to_owned(),
+            physical_id: None,
+            action: action.to_owned(),
+            status: status.to_owned(),
+            status_reason: String::new(),
+            properties: json!({"name": "a", "size": 1}).to_string(),
+            attributes: "{}".to_owned(),
+            metadata: String::new(),
+            requires: "[]".to_owned(),
+            retain: false,
+            replaced: false,
+            created_at: 0,
+            updated_at: 0,
+        }
+    }
+
+    #[test]
+    fn decisions() {
+        use Decision::{Create, Nothing, Replace, Resume, Update};
+        let same = json!({"name": "a", "size": 1});
+        let renamed = json!({"name": "b", "size": 1});
+        let resized = json!({"name": "a", "size": 2});
+        // State of the row; what is decided for the same, a renamed and a resized resource.
+        let table = [
+            ("CREATE", "COMPLETE", [Nothing, Update, Replace]),
+            ("UPDATE", "COMPLETE", [Nothing, Update, Replace]),
+            ("CREATE", "IN_PROGRESS", [Resume, Replace, Replace]),
+            ("CREATE", "FAILED", [Replace, Replace, Replace]),
+            ("UPDATE", "IN_PROGRESS", [Update, Update, Replace]),
+            ("UPDATE", "FAILED", [Update, Update, Replace]),
+            ("DELETE", "IN_PROGRESS", [Replace, Replace, Replace]),
+            ("DELETE", "FAILED", [Replace, Replace, Replace]),
+        ];
+        for (action, status, decisions) in table {
+            for (wanted, decision) in [&same, &renamed, &resized].into_iter().zip(decisions) {
+                let wanted = wanted.as_object().unwrap();
+                let there = row(action, status, "T");
+                assert_eq!(
+                    decide(Some(&there), "T", KNOWN, wanted),
+                    decision,
+                    "{action} {status} {wanted:?}"
+                );
+                assert_eq!(decide(Some(&there), "U", KNOWN, wanted), Replace);
+                assert_eq!(decide(None, "T", KNOWN, wanted), Create);
+            }
+        }
+    }
+}
