@@ -15,7 +15,6 @@ use state::{EnvironmentFolder, Store};
 use tokio::sync::broadcast;
 
 use crate::enrol;
-use crate::machine::NodeState;
 use crate::nodes::{Meter, Nodes, Outcome, Refusal, Setting};
 use crate::progress::{Event, Patience};
 use crate::spec::{NodeSpec, SpecError, boot_network};
