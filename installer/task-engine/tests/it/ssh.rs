@@ -286,7 +286,7 @@ async fn a_cut_connection_is_resumed_and_the_task_runs_once() {
   gather_facts: false
   tasks:
     - name: Slow
-      shell: echo begun >> {{ root }}-log; while [ ! -e {{ root }}-go ]; do sleep 0.1; done; echo ended >> {{ root }}-log
+      shell: echo begun >> {{ root }}-log; while [ -e {{ root }}-log ] && [ ! -e {{ root }}-go ]; do sleep 0.1; done; echo ended >> {{ root }}-log
 ";
     crate::world::write(server.folder.path(), "site.yml", site);
     let log = server.path("node-log");
