@@ -100,7 +100,14 @@ fn apt(args: &[&str]) -> Result<()> {
             sudo
         }
     };
-    cargo::check(command.args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+    // A mirror that stumbles and another apt that is at work are no reason to give up.
+    let patience = ["-oAcquire::Retries=3", "-oDPkg::Lock::Timeout=300"];
+    cargo::check(
+        command
+            .args(patience)
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
 }
 
 /// Whether this process may do what root may.
