@@ -15,6 +15,8 @@ pub(crate) struct Context {
     /// Conditions, tags and environments of all levels, outermost first; of the rest the innermost.
     pub inherited: Inherited,
     pub role: Option<RoleLayers>,
+    /// Roles that the present one was imported or included from, outermost first.
+    outer: Vec<RoleLayers>,
     play_vars: Layer,
     /// Of blocks, includes and the task, outermost first.
     vars: Vec<Layer>,
@@ -48,6 +50,7 @@ impl Context {
     pub fn of(work: &Work) -> Self {
         let mut context = Context {
             inherited: work.play.defaults.clone(),
+            outer: Vec::new(),
             role: None,
             play_vars: Layer::new(&work.play.vars),
             vars: Vec::new(),
@@ -81,12 +84,13 @@ impl Context {
         context
     }
 
-    /// Into another role, by import or include.
+    /// Into another role, by import or include. It sees the defaults and variables of the roles that it was
+    /// entered from, below its own.
     pub fn enter_role(&self, role: &Arc<Role>) -> Self {
-        Context {
-            role: Some(RoleLayers::new(role)),
-            ..self.clone()
-        }
+        let mut context = self.clone();
+        context.outer.extend(context.role.take());
+        context.role = Some(RoleLayers::new(role));
+        context
     }
 
     /// With more variables, for example those of an include's loop.
@@ -111,12 +115,13 @@ impl Context {
         let (set, more) = read(&node.set).now();
         unknown.extend(more);
         let role = self.role.as_ref();
+        let roles = || self.outer.iter().chain(role);
         let mut layers = Vec::with_capacity(16);
-        layers.extend(role.map(|role| role.defaults.clone()));
+        layers.extend(roles().map(|role| role.defaults.clone()));
         layers.push(node.inventory.clone());
         layers.extend(facts);
         layers.push(self.play_vars.clone());
-        layers.extend(role.map(|role| role.vars.clone()));
+        layers.extend(roles().map(|role| role.vars.clone()));
         layers.extend(self.vars.iter().cloned());
         layers.extend(set);
         layers.extend(self.params.iter().cloned());
