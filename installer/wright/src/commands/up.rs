@@ -27,6 +27,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// The environment of `wright up` unless `--env` names another one.
 const ENVIRONMENT: &str = "one-machine";
 const REGION: &str = "RegionOne";
+/// Where libvirt's daemons listen: the one for all, or the one for QEMU.
+const LIBVIRT_SOCKETS: [&str; 2] = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];
 /// Purpose of the lock that a running `wright up` holds.
 const LOCK: &str = "up";
 
@@ -43,7 +45,7 @@ struct Bundled {
 }
 
 /// One line per service, in the order in which they start; [`start`] has the other one.
-const SERVICES: [Bundled; 5] = [
+const SERVICES: [Bundled; 6] = [
     Bundled {
         service: "identity",
         name: "keystone",
@@ -67,6 +69,12 @@ const SERVICES: [Bundled; 5] = [
         name: "neutron",
         port: 9696,
         path: "",
+    },
+    Bundled {
+        service: "compute",
+        name: "nova",
+        port: 8774,
+        path: "/v2.1",
     },
     Bundled {
         service: "orchestration",
@@ -109,6 +117,29 @@ async fn start(
             own.ovn.northbound = args.ovn_northbound.clone();
             own.ovn.southbound = args.ovn_southbound.clone();
             network::start(ctx, own).await
+        }
+        "compute" => {
+            let own = compute::Config {
+                simulate: args.simulate.then(Default::default),
+                ..compute::Config::default()
+            };
+            if !args.simulate {
+                // This machine is the compute node, too; the agent waits until the API answers.
+                let agent = compute::AgentConfig {
+                    instances: ctx.data_dir.join("instances"),
+                    // The namespaces of the metadata service belong to compute nodes of a deployed cloud.
+                    metadata: false,
+                    ..compute::AgentConfig::default()
+                };
+                let around = compute::AgentContext {
+                    host: ctx.host.clone(),
+                    client: ctx.client.clone(),
+                    shutdown: ctx.shutdown.clone(),
+                    tasks: ctx.tasks.clone(),
+                };
+                compute::start_agent(around, agent).await?;
+            }
+            compute::start(ctx, own).await
         }
         "orchestration" => orchestration::start(ctx, orchestration::Config::default()).await,
         other => Err(StartError::Config(format!(
@@ -281,18 +312,24 @@ async fn open_database(
 
 /// What the real parts need, told before anything is started.
 fn check_real_parts(args: &UpArgs) -> Result<(), CommandError> {
-    let missing: Vec<&str> = [&args.ovn_northbound, &args.ovn_southbound]
+    let mut missing: Vec<String> = [&args.ovn_northbound, &args.ovn_southbound]
         .into_iter()
         .filter_map(|address| address.strip_prefix("unix:"))
         .filter(|path| !Path::new(path).exists())
+        .map(|path| format!("OVN ({path})"))
         .collect();
+    if !LIBVIRT_SOCKETS.iter().any(|path| Path::new(path).exists()) {
+        missing.push(format!("libvirt ({})", LIBVIRT_SOCKETS[0]));
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    Err(CommandError::failed(format!("OVN does not run here: {} missing", missing.join(" and "))).hint(
-        "install and start it (`apt install ovn-central ovn-host`), name its databases with --ovn-northbound and \
-         --ovn-southbound, or do without: `wright up --simulate`",
-    ))
+    Err(
+        CommandError::failed(format!("not running here: {}", missing.join(", "))).hint(
+            "install and start them (`apt install ovn-central ovn-host libvirt-daemon-system`), name OVN's databases \
+             with --ovn-northbound and --ovn-southbound, or do without: `wright up --simulate`",
+        ),
+    )
 }
 
 /// The administrator's credentials, to be sourced by a shell.
