@@ -4,5 +4,6 @@
 #![allow(clippy::panic)] // a test that waits in vain says for what
 
 mod api;
+mod clients;
 mod libvirt;
 mod world;

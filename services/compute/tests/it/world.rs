@@ -194,6 +194,11 @@ fn placement(shared: Shared) -> Router {
 }
 
 fn image() -> Router {
+    Router::new().nest("/v2", image_v2())
+}
+
+/// The image service below its version.
+pub fn image_v2() -> Router {
     let show = async |Path(id): Path<String>| {
         if id == IMAGE {
             (
@@ -211,7 +216,7 @@ fn image() -> Router {
             )
         }
     };
-    Router::new().route("/v2/images/{id}", get(show))
+    Router::new().route("/images/{id}", get(show))
 }
 
 /// The service and its neighbours.
