@@ -47,7 +47,7 @@ impl Default for EngineConfig {
 /// When the database cannot be migrated.
 pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> {
     database::migrate::<Migrator>(&ctx.db).await?;
-    let store = Store { db: ctx.db.clone() };
+    let store = Store::new(ctx.db.clone());
     let types = Arc::new(resources::registry());
     let queue = work::Queue::new(
         ctx.db.clone(),

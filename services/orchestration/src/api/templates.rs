@@ -154,13 +154,10 @@ pub async fn resource_type_template(
     let mut parameters = Map::new();
     let mut properties = Map::new();
     for property in kind.properties() {
-        let mut parameter = json!({
+        let parameter = json!({
             "type": property.kind.parameter_type(),
             "description": property.description,
         });
-        if !property.required {
-            parameter["default"] = Value::Null;
-        }
         parameters.insert(property.name.to_owned(), parameter);
         properties.insert(
             property.name.to_owned(),

@@ -158,12 +158,29 @@ impl Traversal<'_> {
             kind.properties(),
             &wanted,
         );
+        // What never came to be goes first: nothing needs it, and it may hold a name or a port.
+        let (decision, row) = match (decision, row) {
+            (Decision::Replace, Some(mut old))
+                if old.action == "CREATE" && old.status != "COMPLETE" =>
+            {
+                let kind = resources::find(self.types, &old.type_name);
+                self.delete(kind, &mut old).await?;
+                (Decision::Create, None)
+            }
+            other => other,
+        };
         // On the way back, what was replaced but still stands is taken rather than made anew.
-        let standing = replaced.into_iter().find(|old| {
-            decide(Some(old), &declared.type_name, kind.properties(), &wanted) == Decision::Nothing
-        });
+        let standing = replaced
+            .iter()
+            .find(|old| {
+                let known = kind.properties();
+                decide(Some(old), &declared.type_name, known, &wanted) == Decision::Nothing
+            })
+            .cloned();
         let (decision, row) = match (decision, standing) {
             (Decision::Create | Decision::Replace, Some(mut old)) => {
+                self.let_go(row.as_slice()).await?;
+                self.take_back(&old).await?;
                 self.store.resource_restore(row, &old).await?;
                 old.replaced = false;
                 (Decision::Nothing, Some(old))
@@ -195,6 +212,7 @@ impl Traversal<'_> {
             (Decision::Resume, Some(mut row)) => {
                 // Marked as seen before, so that what was made is looked for before it is made again.
                 row.updated_at = now().max(row.created_at + 1);
+                self.let_go(&replaced).await?;
                 self.create(kind, &mut row).await?;
                 row
             }
@@ -217,8 +235,10 @@ impl Traversal<'_> {
             (_, old) => {
                 let mut row = fresh();
                 // Both rows in one transaction: never two current ones, never none.
-                self.store.resource_replace(old, &row).await?;
+                self.store.resource_replace(old.clone(), &row).await?;
                 scope.remove(name);
+                self.let_go(old.as_slice()).await?;
+                self.let_go(&replaced).await?;
                 self.create(kind, &mut row).await?;
                 row
             }

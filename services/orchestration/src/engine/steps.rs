@@ -1,7 +1,7 @@
 //! One resource's steps against the cloud, each written to the store before and after.
 use super::{Stop, Traversal};
 use crate::{
-    resources::{Cloud, ResourceError, ResourceType},
+    resources::{self, Cloud, ResourceError, ResourceType},
     store::{Resource, now},
 };
 use serde_json::{Map, Value};
@@ -146,6 +146,32 @@ impl Traversal<'_> {
         row.status = "COMPLETE".to_owned();
         row.status_reason = "state changed".to_owned();
         self.store.resource_remove(row).await?;
+        Ok(())
+    }
+
+    /// Has resources that are replaced give back what the replacement needs.
+    pub(crate) async fn let_go(&self, rows: &[Resource]) -> Result<(), Stop> {
+        for row in rows {
+            let kind = resources::find(self.types, &row.type_name);
+            if let (Some(kind), Some(id)) = (kind, &row.physical_id) {
+                let (cloud, properties) = (self.cloud(row), json_map(&row.properties));
+                self.wait(|| kind.let_go(&cloud, id, &properties))
+                    .await
+                    .map_err(|error| failure("CREATE", &row.name, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a resource take that again.
+    pub(crate) async fn take_back(&self, row: &Resource) -> Result<(), Stop> {
+        let kind = resources::find(self.types, &row.type_name);
+        if let (Some(kind), Some(id)) = (kind, &row.physical_id) {
+            let (cloud, properties) = (self.cloud(row), json_map(&row.properties));
+            self.wait(|| kind.take_back(&cloud, id, &properties))
+                .await
+                .map_err(|error| failure("UPDATE", &row.name, &error))?;
+        }
         Ok(())
     }
 

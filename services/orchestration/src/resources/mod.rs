@@ -96,6 +96,26 @@ pub trait ResourceType: Send + Sync {
         Ok(())
     }
 
+    /// Gives back what its replacement needs, before that is made; asked again until it says `true`.
+    async fn let_go(
+        &self,
+        _: &Cloud,
+        _id: &str,
+        _properties: &Map<String, Value>,
+    ) -> Result<bool, ResourceError> {
+        Ok(true)
+    }
+
+    /// Takes that again, when a rollback puts it back in its place; asked again until it says `true`.
+    async fn take_back(
+        &self,
+        _: &Cloud,
+        _id: &str,
+        _properties: &Map<String, Value>,
+    ) -> Result<bool, ResourceError> {
+        Ok(true)
+    }
+
     /// Begins to remove it; what is not there is removed.
     async fn delete(&self, cloud: &Cloud, id: &str) -> Result<(), ResourceError>;
 

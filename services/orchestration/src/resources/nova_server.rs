@@ -93,6 +93,31 @@ async fn networks(cloud: &Cloud, list: &Value) -> Result<Value, ResourceError> {
     Ok(Value::Array(out))
 }
 
+/// Ids of the ports that the properties name.
+async fn ports(
+    cloud: &Cloud,
+    properties: &Map<String, Value>,
+) -> Result<Vec<String>, ResourceError> {
+    let mut ids = Vec::new();
+    let networks = properties.get("networks").and_then(Value::as_array);
+    for entry in networks.into_iter().flatten() {
+        if let Some(port) = text(entry.get("port")) {
+            ids.push(lookup::neutron(&cloud.client, "ports", port).await?);
+        }
+    }
+    Ok(ids)
+}
+
+/// Whether a port is the server's; not, when there is no server.
+async fn plugged(cloud: &Cloud, id: &str, port: &str) -> Result<bool, ResourceError> {
+    let path = format!("/servers/{id}/os-interface/{port}");
+    match cloud.client.get("compute", &path).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[async_trait]
 impl ResourceType for Server {
     fn name(&self) -> &'static str {
@@ -257,6 +282,42 @@ impl ResourceType for Server {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Ports that the template gave it go to the replacement.
+    async fn let_go(
+        &self,
+        cloud: &Cloud,
+        id: &str,
+        properties: &Map<String, Value>,
+    ) -> Result<bool, ResourceError> {
+        let mut done = true;
+        for port in ports(cloud, properties).await? {
+            if plugged(cloud, id, &port).await? {
+                let path = format!("/servers/{id}/os-interface/{port}");
+                gone(cloud.client.delete("compute", &path).await)?;
+                done = false;
+            }
+        }
+        Ok(done)
+    }
+
+    async fn take_back(
+        &self,
+        cloud: &Cloud,
+        id: &str,
+        properties: &Map<String, Value>,
+    ) -> Result<bool, ResourceError> {
+        let mut done = true;
+        for port in ports(cloud, properties).await? {
+            if !plugged(cloud, id, &port).await? {
+                let path = format!("/servers/{id}/os-interface");
+                let body = json!({"interfaceAttachment": {"port_id": port}});
+                cloud.client.post("compute", &path, &body).await?;
+                done = false;
+            }
+        }
+        Ok(done)
     }
 
     async fn delete(&self, cloud: &Cloud, id: &str) -> Result<(), ResourceError> {

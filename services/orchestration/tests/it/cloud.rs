@@ -147,7 +147,15 @@ impl Cloud {
                         plain.insert(name.clone(), value.clone());
                     }
                 }
-                for reference in ["security_groups", "external_gateway_info", "user_data"] {
+                if collection == "servers" {
+                    plain.insert("plugged".to_owned(), json!(object["port_id"].is_string()));
+                }
+                for reference in [
+                    "security_groups",
+                    "external_gateway_info",
+                    "user_data",
+                    "networks",
+                ] {
                     if plain.contains_key(reference) {
                         plain.insert(reference.to_owned(), json!("set"));
                     }
@@ -406,6 +414,25 @@ fn compute(table: &mut Table, call: &Call) -> Result<Value, Refusal> {
             server["name"] = call.body["server"]["name"].clone();
             table.put("servers", server.clone());
             Ok(json!({ "server": server }))
+        }
+        (method, ["servers", id, "os-interface", rest @ ..]) => {
+            let mut server = table.get("servers", id)?.clone();
+            let port = match rest.first() {
+                Some(port) => json!(port),
+                None => call.body["interfaceAttachment"]["port_id"].clone(),
+            };
+            if *method == Method::POST {
+                if table.all("servers").any(|other| other["port_id"] == port) {
+                    return refuse(StatusCode::BAD_REQUEST, "the port is in use");
+                }
+                server["port_id"] = port;
+            } else if server["port_id"] != port {
+                return refuse(StatusCode::NOT_FOUND, "the port is not the server's");
+            } else if *method == Method::DELETE {
+                server["port_id"] = Value::Null;
+            }
+            table.put("servers", server);
+            Ok(json!({}))
         }
         (&Method::DELETE, ["servers", id]) => {
             let mut server = table.get("servers", id)?.clone();

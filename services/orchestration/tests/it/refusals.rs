@@ -36,8 +36,10 @@ fn wrong_stacks_are_refused_with_all_their_faults() {
         ),
         (
             "s",
-            template("  a: { type: OS::Heat::Value, properties: { value: { get_param: no } } }"),
-            "no",
+            template(
+                "  a: { type: OS::Heat::Value, properties: { value: { get_param: missing } } }",
+            ),
+            "missing",
         ),
         (
             "s",

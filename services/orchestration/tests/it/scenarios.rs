@@ -117,3 +117,24 @@ fn killed_anywhere_it_goes_on_and_makes_nothing_twice() {
         assert_eq!(tell(&cloud, Some(kills)), plain, "SEED={seed}");
     }
 }
+
+#[test]
+fn a_rollback_gives_the_old_servers_their_ports_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = Cloud::new(0, Faults::default());
+    let service = Service::start(folder.path(), &cloud);
+    let path = service.create("demo", TWO, Value::Null);
+    service.reaches(&path, "CREATE_COMPLETE");
+    let before = cloud.summary();
+    let server = service.physical_id(&path, "server_2");
+    // The server is replaced, what comes after it fails.
+    let broken = changed().replace(
+        "outputs:\n",
+        "  broken:\n    type: OS::Heat::TestResource\n    depends_on: server_2\n    properties: { fail: true }\n\noutputs:\n",
+    );
+    let careful = serde_json::json!({"disable_rollback": false});
+    service.update(&path, &broken, careful);
+    let stack = service.reaches(&path, "ROLLBACK_COMPLETE");
+    assert_eq!(service.physical_id(&path, "server_2"), server, "{stack}");
+    assert_eq!(cloud.summary(), before);
+}

@@ -128,62 +128,38 @@ impl Object {
         Ok(body)
     }
 
-    /// Makes the group's rules what the template says; the default ones go when the template has its own
-    /// of their direction.
+    /// Makes the group's rules what the template says. The default ones, which let everything out, stay
+    /// unless the template has its own of that direction.
     async fn set_rules(
         &self,
         cloud: &Cloud,
         group: &str,
         properties: &Map<String, Value>,
-        keep_defaults: bool,
     ) -> Result<(), ResourceError> {
-        let wanted = properties
-            .get("rules")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        let egress = wanted.iter().any(|rule| rule["direction"] == "egress");
+        let mut missing = wanted_rules(cloud, group, properties).await?;
+        let own_egress = missing.iter().any(|rule| rule["direction"] == "egress");
         let answer: Value = cloud
             .client
             .request(Method::GET, "network", "/v2.0/security-group-rules")
             .query("security_group_id", group)
             .fetch()
             .await?;
-        for rule in answer["security_group_rules"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            let default =
-                keep_defaults && rule["direction"] == "egress" && rule["protocol"].is_null();
-            if !default || egress {
+        let there = answer["security_group_rules"].as_array();
+        for rule in there.into_iter().flatten() {
+            let default = rule["direction"] == "egress" && rule["protocol"].is_null();
+            if let Some(at) = missing.iter().position(|wanted| same_rule(wanted, rule)) {
+                missing.swap_remove(at);
+            } else if own_egress || !default {
                 let path = format!("/v2.0/security-group-rules/{}", text(&rule["id"]));
                 gone(cloud.client.delete("network", &path).await)?;
             }
         }
-        for rule in wanted {
-            let mut rule = rule.as_object().cloned().unwrap_or_default();
-            rule.retain(|_, value| !value.is_null());
-            if rule
-                .remove("remote_mode")
-                .is_some_and(|mode| mode == "remote_group_id")
-            {
-                let named = rule
-                    .remove("remote_group_id")
-                    .unwrap_or_else(|| json!(group));
-                let id = lookup::neutron(&cloud.client, "security-groups", text(&named)).await?;
-                rule.insert("remote_group_id".to_owned(), json!(id));
-            }
-            rule.entry("direction").or_insert_with(|| json!("ingress"));
-            rule.entry("ethertype").or_insert_with(|| json!("IPv4"));
-            rule.insert("security_group_id".to_owned(), json!(group));
+        for rule in missing {
             let body = json!({ "security_group_rule": rule });
-            match cloud
-                .client
-                .post("network", "/v2.0/security-group-rules", &body)
-                .await
-            {
-                Err(error) if error.status().is_some_and(|status| status.as_u16() == 409) => {}
+            let path = "/v2.0/security-group-rules";
+            match cloud.client.post("network", path, &body).await {
+                // The service sees the same rule in what differs in its writing only.
+                Err(error) if error.is_conflict() && error.message().contains("exists") => {}
                 other => drop(other?),
             }
         }
@@ -198,6 +174,56 @@ impl Object {
         let answer = cloud.client.get("network", &self.path(id)).await?;
         Ok(answer[self.0.key].as_object().cloned().unwrap_or_default())
     }
+}
+
+/// The template's rules as the API's objects.
+async fn wanted_rules(
+    cloud: &Cloud,
+    group: &str,
+    properties: &Map<String, Value>,
+) -> Result<Vec<Value>, ResourceError> {
+    let mut rules = Vec::new();
+    let given = properties.get("rules").and_then(Value::as_array);
+    for rule in given.into_iter().flatten() {
+        let mut rule = rule.as_object().cloned().unwrap_or_default();
+        rule.retain(|_, value| !value.is_null());
+        if rule
+            .remove("remote_mode")
+            .is_some_and(|mode| mode == "remote_group_id")
+        {
+            let named = rule
+                .remove("remote_group_id")
+                .unwrap_or_else(|| json!(group));
+            let id = lookup::neutron(&cloud.client, "security-groups", text(&named)).await?;
+            rule.insert("remote_group_id".to_owned(), json!(id));
+        }
+        rule.entry("direction").or_insert_with(|| json!("ingress"));
+        rule.entry("ethertype").or_insert_with(|| json!("IPv4"));
+        rule.insert("security_group_id".to_owned(), json!(group));
+        rules.push(Value::Object(rule));
+    }
+    Ok(rules)
+}
+
+/// Whether a rule that is there is the one that is wanted; what is absent is null.
+fn same_rule(wanted: &Value, there: &Value) -> bool {
+    [
+        "direction",
+        "ethertype",
+        "protocol",
+        "port_range_min",
+        "port_range_max",
+        "remote_ip_prefix",
+        "remote_group_id",
+    ]
+    .iter()
+    .all(|field| {
+        let plain = |value: &Value| match value {
+            Value::Number(number) => number.to_string(),
+            other => text(other).to_lowercase(),
+        };
+        plain(&wanted[*field]) == plain(&there[*field])
+    })
 }
 
 fn text(value: &Value) -> &str {
@@ -294,7 +320,7 @@ impl ResourceType for Object {
         properties: &Map<String, Value>,
     ) -> Result<bool, ResourceError> {
         if self.has_rules() {
-            self.set_rules(cloud, id, properties, true).await?;
+            self.set_rules(cloud, id, properties).await?;
         }
         let object = self.show(cloud, id).await?;
         match object.get("status").and_then(Value::as_str) {
