@@ -19,15 +19,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter},
 };
-use futures::FutureExt;
 use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use openstack_types::Microversion;
 use std::{
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinError};
 use tower::ServiceExt;
 
 /// How long a handler may take, unless its row says `streaming`.
@@ -95,7 +93,7 @@ struct Edge {
     service_type: &'static str,
     style: FaultStyle,
     microversions: Option<Microversions>,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
 }
 
 struct Guard {
@@ -156,7 +154,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
             service_type: self.service_type,
             style: self.style,
             microversions: self.microversions,
-            slots: Semaphore::new(CONCURRENCY),
+            slots: Arc::new(Semaphore::new(CONCURRENCY)),
         });
         let inner: Router = router
             .fallback(async || {
@@ -204,18 +202,20 @@ async fn run(edge: Arc<Edge>, inner: Router, mut request: Request) -> Response {
                 _ => Microversion::new(0, 0),
             };
             request.extensions_mut().insert(version);
-            match tokio::time::timeout(QUEUE_TIME, edge.slots.acquire()).await {
-                Ok(Ok(_slot)) => match AssertUnwindSafe(inner.oneshot(request))
-                    .catch_unwind()
-                    .await
-                {
-                    Ok(Ok(response)) => response,
-                    Ok(Err(never)) => match never {},
-                    Err(panic) => ApiError::internal(format!("panic: {}", panic_text(&*panic)))
+            // In a task of its own: a client that goes away must not stop a handler between two statements
+            // of a transaction, which would leave the connection to the database in the middle of it.
+            let slots = Arc::clone(&edge.slots);
+            let handled = tokio::spawn(async move {
+                match tokio::time::timeout(QUEUE_TIME, slots.acquire_owned()).await {
+                    Ok(Ok(_slot)) => inner
+                        .oneshot(request)
+                        .await
+                        .unwrap_or_else(|never| match never {}),
+                    _ => ApiError::unavailable("The service is busy; try again later.")
                         .into_response(),
-                },
-                _ => ApiError::unavailable("The service is busy; try again later.").into_response(),
-            }
+                }
+            });
+            handled.await.unwrap_or_else(panicked)
         }
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
@@ -264,8 +264,9 @@ async fn guard_row(State(guard): State<Arc<Guard>>, request: Request, next: Next
     if guard.streaming {
         return next.run(request).await;
     }
-    match tokio::time::timeout(HANDLER_TIME, next.run(request)).await {
-        Ok(response) => response,
+    // What has taken too long is answered, but not broken off: it may be in the middle of a transaction.
+    match tokio::time::timeout(HANDLER_TIME, tokio::spawn(next.run(request))).await {
+        Ok(handled) => handled.unwrap_or_else(panicked),
         Err(_) => ApiError::unavailable("The request took too long and was given up.")
             .with_cause(format!(
                 "{} took longer than {HANDLER_TIME:?}",
@@ -350,6 +351,15 @@ fn without_trailing_slash(uri: &Uri) -> Option<Uri> {
         None => short.to_owned(),
     };
     target.parse().ok()
+}
+
+/// The answer when a handler's task has ended without one.
+fn panicked(error: JoinError) -> Response {
+    let cause = match error.try_into_panic() {
+        Ok(panic) => format!("panic: {}", panic_text(&*panic)),
+        Err(error) => error.to_string(),
+    };
+    ApiError::internal(cause).into_response()
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

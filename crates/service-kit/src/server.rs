@@ -39,8 +39,10 @@ pub fn with_health(router: Router, db: DatabaseConnection) -> Router {
     let health = move || {
         let db = db.clone();
         async move {
-            match tokio::time::timeout(Duration::from_secs(5), db.ping()).await {
-                Ok(Ok(())) => (StatusCode::OK, "ok\n"),
+            // In a task of its own: a balancer that hangs up must not stop the question half way.
+            let ping = tokio::spawn(async move { db.ping().await });
+            match tokio::time::timeout(Duration::from_secs(5), ping).await {
+                Ok(Ok(Ok(()))) => (StatusCode::OK, "ok\n"),
                 _ => (
                     StatusCode::SERVICE_UNAVAILABLE,
                     "the database does not answer\n",
