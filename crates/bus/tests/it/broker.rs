@@ -10,6 +10,7 @@ use std::{
 
 pub struct Broker {
     child: Child,
+    _mapper: Mapper,
     _folder: tempfile::TempDir,
     pub url: String,
 }
@@ -23,6 +24,16 @@ impl Drop for Broker {
             .arg(format!("-{}", self.child.id()))
             .status();
         let _ = self.child.wait();
+    }
+}
+
+/// Erlang's port mapper: ours, because one that the server starts by itself outlives it.
+struct Mapper(Child);
+
+impl Drop for Mapper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -59,6 +70,26 @@ impl Broker {
         write(".erlang.cookie", "STACKWRIGHTTEST")?;
         std::fs::set_permissions(at(".erlang.cookie"), std::fs::Permissions::from_mode(0o400))
             .map_err(|e| e.to_string())?;
+        let mapper = Command::new("epmd")
+            .args(["-port", &epmd.to_string(), "-address", "127.0.0.1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| format!("epmd: {e}"))?;
+        let mapper = Mapper(mapper);
+        // The server would start one that outlives it if this one did not listen yet.
+        let started = Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", epmd))
+            .await
+            .is_err()
+        {
+            assert!(
+                started.elapsed() < Duration::from_secs(120),
+                "epmd does not listen"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let log = std::fs::File::create(at("out")).map_err(|e| e.to_string())?;
         let child = Command::new(SERVER)
             .env_clear()
@@ -93,6 +124,7 @@ impl Broker {
             .map_err(|e| e.to_string())?;
         let mut broker = Broker {
             child,
+            _mapper: mapper,
             _folder: folder,
             url: format!("amqp://guest:guest@127.0.0.1:{amqp}/%2f"),
         };

@@ -86,11 +86,14 @@ pub fn mariadb() -> Result<Server, String> {
     let daemon = find(&["mariadbd", "mysqld"])?;
     let folder = folder()?;
     let data = folder.path().join("data");
+    // Each server clears its folder of temporary tables when it starts: in a shared one, the others' too.
+    let temporary = format!("--tmpdir={}", folder.path().display());
     let owner = current_user();
     quiet(
         Command::new(install)
             .arg("--no-defaults")
             .arg(format!("--datadir={}", data.display()))
+            .arg(&temporary)
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
             .arg(format!("--user={owner}")),
     )?;
@@ -105,6 +108,7 @@ pub fn mariadb() -> Result<Server, String> {
     let child = Command::new(daemon)
         .arg("--no-defaults")
         .arg(format!("--datadir={}", data.display()))
+        .arg(&temporary)
         .arg(format!("--socket={}", folder.path().join("s").display()))
         .arg(format!(
             "--pid-file={}",
