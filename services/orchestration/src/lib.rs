@@ -61,7 +61,8 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         client: ctx.client.clone(),
         region: ctx.region.clone(),
     });
-    let owner = format!("{}/{}", ctx.host, uuid::Uuid::new_v4());
+    let engine_id = uuid::Uuid::new_v4().to_string();
+    let owner = format!("{}/{engine_id}", ctx.host);
     ctx.tasks.spawn(work::run(
         queue.clone(),
         owner,
@@ -75,6 +76,8 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         types,
         client: ctx.client.clone(),
         region: ctx.region.clone(),
+        host: ctx.host.clone(),
+        engine_id,
         public_url: ctx.public_url.clone(),
         stacks_per_project: config.engine.stacks_per_project,
     });

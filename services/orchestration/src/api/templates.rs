@@ -38,10 +38,10 @@ pub async fn services(
     Path(tenant): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     check_tenant(&caller, &tenant)?;
-    let host = app.public_url.clone();
+    // The engine of this process; engines on other machines are not told of.
     Ok(Json(json!({"services": [{
-        "binary": "heat-engine", "host": host, "hostname": host, "topic": "engine", "status": "up",
-        "id": "00000000-0000-0000-0000-000000000000", "engine_id": "engine", "report_interval": 60,
+        "binary": "heat-engine", "host": app.host, "hostname": app.host, "topic": "engine",
+        "status": "up", "id": app.engine_id, "engine_id": app.engine_id, "report_interval": 60,
         "created_at": null, "updated_at": null, "deleted_at": null,
     }]})))
 }

@@ -15,6 +15,10 @@ pub struct App {
     /// With the service's own credentials.
     pub client: Client,
     pub region: String,
+    /// Name of the machine that this process runs on.
+    pub host: String,
+    /// Changes with each start.
+    pub engine_id: String,
     /// `http://HOST:8004`.
     pub public_url: String,
     pub stacks_per_project: u64,
