@@ -183,6 +183,7 @@ mod tests {
                     tags: words(tags),
                     ..Inherited::default()
                 },
+                outer: Vec::new(),
                 role: None,
                 play_vars: Layer::default(),
                 vars: Vec::new(),
