@@ -19,7 +19,7 @@ pub async fn act(
     Path(id): Path<String>,
     Json(body): Json<Value>,
 ) -> Result<Response, ApiError> {
-    let server = servers::find_living(&app, &who, &id).await?;
+    let server = servers::find(&app, &who, &id).await?;
     let mut keys = body.as_object().into_iter().flatten();
     let (Some((name, arguments)), None) = (keys.next(), keys.next()) else {
         return Err(bad("The request body must name exactly one action."));

@@ -11,7 +11,7 @@ use super::{State, bad, conflict, long_time, not_found};
 use crate::agent::protocol::AgentTask;
 use crate::app::conductor::change;
 use crate::app::ports;
-use crate::app::servers::{HostAction, act, check_unlocked, find, find_living};
+use crate::app::servers::{HostAction, act, check_unlocked, find};
 use crate::hypervisor::Interface;
 use crate::store::servers::{self as store, Server, vm_state};
 
@@ -82,7 +82,7 @@ async fn write_metadata(
     new: &Value,
     replace: bool,
 ) -> Result<Json<Value>, ApiError> {
-    check_unlocked(who, &find_living(app, who, id).await?)?;
+    check_unlocked(who, &find(app, who, id).await?)?;
     let new = super::servers::metadata(new)?;
     let server = change(app, id, |server| {
         if replace {
@@ -152,7 +152,7 @@ pub async fn delete_metadata_item(
     who: RequestContext,
     Path((id, key)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let server = find_living(&app, &who, &id).await?;
+    let server = find(&app, &who, &id).await?;
     check_unlocked(&who, &server)?;
     if !server.doc.metadata.contains_key(&key) {
         return Err(not_found("Metadata item was not found"));
@@ -189,7 +189,7 @@ pub async fn replace_tags(
     Path(id): Path<String>,
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    find_living(&app, &who, &id).await?;
+    find(&app, &who, &id).await?;
     let tags = super::servers::strings(&body["tags"])?;
     tags.iter().try_for_each(|tag| check_tag(tag))?;
     let server = change(&app, &id, |server| {
@@ -205,7 +205,7 @@ pub async fn delete_tags(
     who: RequestContext,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    find_living(&app, &who, &id).await?;
+    find(&app, &who, &id).await?;
     change(&app, &id, |server| server.doc.tags.clear()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -230,7 +230,7 @@ pub async fn add_tag(
     who: RequestContext,
     Path((id, tag)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let server = find_living(&app, &who, &id).await?;
+    let server = find(&app, &who, &id).await?;
     check_tag(&tag)?;
     if server.doc.tags.contains(&tag) {
         return Ok(StatusCode::NO_CONTENT);
@@ -248,7 +248,7 @@ pub async fn delete_tag(
     who: RequestContext,
     Path((id, tag)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let server = find_living(&app, &who, &id).await?;
+    let server = find(&app, &who, &id).await?;
     if !server.doc.tags.contains(&tag) {
         return Err(not_found(format!("Server {id} has no tag '{tag}'")));
     }
@@ -349,7 +349,7 @@ pub async fn attach_interface(
     Path(id): Path<String>,
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    let server = find_living(&app, &who, &id).await?;
+    let server = find(&app, &who, &id).await?;
     check_unlocked(&who, &server)?;
     if server.task_state.is_some() || !PLUGGABLE.contains(&server.vm_state.as_str()) {
         return Err(conflict(format!(
@@ -431,7 +431,7 @@ pub async fn detach_interface(
     who: RequestContext,
     Path((id, port)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let server = find_living(&app, &who, &id).await?;
+    let server = find(&app, &who, &id).await?;
     let interface = server
         .doc
         .interfaces

@@ -269,7 +269,7 @@ pub async fn update(
     Path(id): Path<String>,
     Json(body): Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    servers::find_living(&app, &who, &id).await?;
+    servers::find(&app, &who, &id).await?;
     let changes = body
         .get("server")
         .ok_or_else(|| bad("Invalid input: 'server' is a required property"))?;
@@ -298,7 +298,7 @@ pub async fn delete(
     who: RequestContext,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    servers::find_living(&app, &who, &id).await?;
+    servers::find(&app, &who, &id).await?;
     servers::delete(&app, &who, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

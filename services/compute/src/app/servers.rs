@@ -12,31 +12,15 @@ use crate::hypervisor::PowerAction;
 use crate::store::servers::{self, Server, vm_state};
 use crate::store::{StoreError, answers};
 
-/// A server of the caller; 404 for everybody else's.
+/// A server of the caller that still lives; 404 for everybody else's, and for deleted ones also to an admin.
 pub async fn find(app: &App, who: &RequestContext, id: &str) -> Result<Server, ApiError> {
     match servers::find(&app.db, id).await? {
-        Some(server)
-            if who.owns(&server.project_id) && (server.deleted_at.is_none() || who.is_admin) =>
-        {
-            Ok(server)
-        }
+        Some(server) if who.owns(&server.project_id) && server.deleted_at.is_none() => Ok(server),
         _ => Err(ApiError::not_found(
             "itemNotFound",
             format!("Instance {id} could not be found."),
         )),
     }
-}
-
-/// A server that still lives.
-pub async fn find_living(app: &App, who: &RequestContext, id: &str) -> Result<Server, ApiError> {
-    let server = find(app, who, id).await?;
-    if server.deleted_at.is_some() {
-        return Err(ApiError::not_found(
-            "itemNotFound",
-            format!("Instance {id} could not be found."),
-        ));
-    }
-    Ok(server)
 }
 
 /// Changes a server if it is still as it was; nothing happens otherwise.
