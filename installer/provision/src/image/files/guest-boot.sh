@@ -28,7 +28,7 @@ config_drive() {
     say "config drive on $device"
 }
 
-fetch() { wget -q -T 5 -O /run/config/$1 $METADATA/$1 2>/dev/null || { rm -f /run/config/$1; return 1; }; }
+fetch() { timeout 5 wget -q -O /run/config/$1 $METADATA/$1 2>/dev/null || { rm -f /run/config/$1; return 1; }; }
 metadata_service() {
     tries=0
     until fetch meta_data.json; do
