@@ -18,6 +18,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 /// A program that is gone but whose children hold its output open is not waited for longer.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How often a program that is still open for writing is tried, [`POLL`] apart.
+const BUSY_TRIES: usize = 20;
 
 /// What a program left.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +56,20 @@ pub struct Start<'a> {
     pub stdin: Option<Vec<u8>>,
     /// Pass output on as it comes.
     pub live: bool,
+}
+
+/// A program that was just written may be open for writing a moment longer: in a child that
+/// somebody forked in between and that has not begun its own program yet.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 1..BUSY_TRIES {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(POLL);
+            }
+            other => return other,
+        }
+    }
+    command.spawn()
 }
 
 impl Context<'_> {
@@ -109,7 +125,7 @@ impl Context<'_> {
         if let Some(folder) = start.folder {
             command.current_dir(self.path(folder));
         }
-        let mut child = command.spawn().map_err(|source| {
+        let mut child = spawn(&mut command).map_err(|source| {
             // As a shell would say it: 127 for a program that is not there.
             let data = Map::from_iter([(
                 "rc".to_owned(),
@@ -251,6 +267,27 @@ mod tests {
             (output.rc, output.stdout.as_str(), output.stderr.as_str()),
             (3, "in", "err\n")
         );
+    }
+
+    #[test]
+    fn a_program_that_is_open_for_writing_is_waited_for() {
+        use std::os::unix::fs::OpenOptionsExt;
+        let bench = Bench::new();
+        let path = bench.path("program");
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(&path)
+            .unwrap();
+        file.write_all(b"#!/bin/sh\necho ran\n").unwrap();
+        std::thread::spawn(move || {
+            std::thread::sleep(3 * POLL);
+            drop(file);
+        });
+        let program = path.to_str().unwrap();
+        let output = bench.context(|context| context.output(&[program])).unwrap();
+        assert_eq!(output.stdout, "ran\n");
     }
 
     #[test]

@@ -11,7 +11,6 @@ use state::{EnvironmentFolder, Store};
 /// The environment as it is planned.
 pub struct Environment {
     /// For commands that need more than the plan says.
-    #[allow(dead_code)]
     pub inventory: Inventory,
     pub plan: NetworkPlan,
     allocations: Allocations,
@@ -73,7 +72,6 @@ pub async fn plan(
 ///
 /// # Errors
 /// Another process kept some since the plan was made.
-#[allow(dead_code)]
 pub async fn keep(environment: &Environment, store: &Store) -> Result<(), CommandError> {
     store
         .replace_allocations(environment.version, &environment.allocations)

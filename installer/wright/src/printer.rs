@@ -31,7 +31,6 @@ impl Printer {
     }
 
     /// Whether live lines may be drawn: text, and stderr is a terminal.
-    #[allow(dead_code)]
     pub fn is_live(&self) -> bool {
         self.output == Output::Text && io::stderr().is_terminal()
     }
@@ -47,7 +46,6 @@ impl Printer {
     }
 
     /// Something that happened, to stderr: `text` for people, `name` and `fields` for programs.
-    #[allow(dead_code)]
     pub fn event(&self, name: &str, text: &str, fields: &impl Serialize) {
         match self.output {
             Output::Text => line(io::stderr().lock(), text),
@@ -64,7 +62,6 @@ impl Printer {
     }
 
     /// A remark that programs need not understand.
-    #[allow(dead_code)]
     pub fn say(&self, text: &str) {
         self.event("note", text, &json!({ "message": text }));
     }

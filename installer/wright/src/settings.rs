@@ -16,12 +16,9 @@ pub struct Settings {
     /// `/var/lib/wright/<env>`, or `$XDG_STATE_HOME/wright/<env>` for those who are not root.
     pub state_dir: PathBuf,
     /// `/var/cache/wright` or `$XDG_CACHE_HOME/wright`: images and downloads, for all environments.
-    #[allow(dead_code)]
     pub cache_dir: PathBuf,
-    #[allow(dead_code)]
     pub output: Output,
     /// Questions are answered with yes: by `--yes`, or because this is CI (`CI=true`).
-    #[allow(dead_code)]
     pub yes: bool,
 }
 

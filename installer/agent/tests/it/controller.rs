@@ -49,7 +49,14 @@ impl Node {
 
     /// Puts a copy of the agent in place by rename, as an upload does.
     pub fn renew_binary(&self) {
-        fs::copy(env!("CARGO_BIN_EXE_wright-agent"), self.path("agent.new")).unwrap();
+        // By a process of its own: a descriptor that writes here would be inherited by whatever
+        // another test starts at that moment, and the copy could not be executed until then.
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_wright-agent"))
+            .arg(self.path("agent.new"))
+            .status()
+            .unwrap();
+        assert!(copied.success());
         fs::rename(self.path("agent.new"), self.path("agent")).unwrap();
     }
 
