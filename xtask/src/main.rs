@@ -1,11 +1,13 @@
-//! Chores of the project, each a Rust command: `cargo xtask lab`, `cargo xtask test`.
+//! Chores of the project, each a Rust command: `cargo xtask lab`, `cargo xtask test`, `cargo xtask bench`.
 //! Only dispatch is here; one file a chore.
+mod bench;
 mod cargo;
 mod clients;
 mod lab;
 mod layering;
 mod packages;
 mod processes;
+mod python;
 mod test;
 mod test_output;
 
@@ -25,12 +27,15 @@ enum Chore {
     Lab(lab::Args),
     /// Run the tests, as CI does
     Test(test::Args),
+    /// Measure, side by side with the peers
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Args::parse().chore {
         Chore::Lab(args) => lab::run(&args),
         Chore::Test(args) => test::run(&args),
+        Chore::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
