@@ -229,11 +229,12 @@ fn session() -> Result<()> {
     )
 }
 
-/// The small lab from blank machines to a running stack, under emulation.
+/// The small lab from blank machines to a running stack, under emulation, and the operators' session on it.
 fn lab() -> Result<()> {
     cargo::check(
         Command::new("tests/lab/run")
             .current_dir(cargo::root())
+            .env("OPENSTACK_CLIENTS", clients::install()?)
             .env("WRIGHT", cargo::wright())
             .env("WRIGHT_AGENT", cargo::agent()),
     )

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// The form of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -28,11 +28,6 @@ pub struct Printer {
 impl Printer {
     pub fn new(output: Output) -> Self {
         Self { output }
-    }
-
-    /// Whether live lines may be drawn: text, and stderr is a terminal.
-    pub fn is_live(&self) -> bool {
-        self.output == Output::Text && io::stderr().is_terminal()
     }
 
     /// A result, to stdout: its text, or itself as JSON.
