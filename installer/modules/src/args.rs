@@ -170,7 +170,8 @@ impl Arg {
             (Kind::Map, Value::Object(_)) => value.clone(),
             (Kind::Map, _) => return fault("a mapping"),
             (Kind::Mode, Value::String(text))
-                if crate::attributes::parse_mode(text, 0, false).is_some() =>
+                if text == "preserve"
+                    || crate::attributes::parse_mode(text, 0, false).is_some() =>
             {
                 value.clone()
             }

@@ -5,8 +5,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use agent_protocol::task::TaskResult;
+
 use crate::args::Args;
-use crate::context::{Context, Fault};
+use crate::context::{Context, Fault, With};
 
 /// The wished attributes of one file; `None` leaves what is.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +19,15 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Of a file that a module itself decides on.
+    pub fn new(mode: Option<&str>, uid: Option<u32>, gid: Option<u32>) -> Self {
+        Attributes {
+            mode: mode.map(str::to_owned),
+            uid,
+            gid,
+        }
+    }
+
     /// From the common arguments `mode`, `owner` and `group`.
     pub fn of(context: &Context<'_>, args: &Args) -> Result<Self, Fault> {
         let id = |argument: &str, file: &str| -> Result<Option<u32>, Fault> {
@@ -56,6 +67,47 @@ impl Attributes {
         self.mode.is_some()
     }
 
+    /// Owner, group and mode at `path` as lines of a diff; empty where nothing is.
+    pub fn picture(&self, path: &Path) -> String {
+        self.lines(path, false)
+    }
+
+    /// The same as it is wished to be.
+    pub fn wished(&self, path: &Path) -> String {
+        self.lines(path, true)
+    }
+
+    fn lines(&self, path: &Path, wished: bool) -> String {
+        let Ok(now) = fs::metadata(path) else {
+            return String::new();
+        };
+        let current = now.mode() & 0o7777;
+        let (uid, gid, mode) = match wished {
+            false => (now.uid(), now.gid(), current),
+            true => (
+                self.uid.unwrap_or(now.uid()),
+                self.gid.unwrap_or(now.gid()),
+                self.mode(current, now.is_dir()),
+            ),
+        };
+        format!("owner: {uid}\ngroup: {gid}\nmode: {mode:04o}\n")
+    }
+
+    /// Owner and group of a link itself; links have no mode.
+    pub fn apply_to_link(&self, context: &Context<'_>, path: &Path) -> Result<bool, Fault> {
+        let Ok(now) = fs::symlink_metadata(path) else {
+            return Ok(context.check);
+        };
+        let owner = self.uid.filter(|uid| *uid != now.uid());
+        let group = self.gid.filter(|gid| *gid != now.gid());
+        let differs = owner.is_some() || group.is_some();
+        if differs && !context.check {
+            std::os::unix::fs::lchown(path, owner, group)
+                .map_err(Fault::io(format!("change the owner of {}", path.display())))?;
+        }
+        Ok(differs)
+    }
+
     /// Sets what differs at `path`; returns whether anything did. Links are followed.
     pub fn apply(&self, context: &Context<'_>, path: &Path) -> Result<bool, Fault> {
         let Ok(now) = fs::metadata(path) else {
@@ -86,6 +138,36 @@ impl Attributes {
     }
 }
 
+/// Adds Ansible's fields of a file that is there: owner, mode, size and what it is.
+pub fn with_file(context: &Context<'_>, result: TaskResult, path: &Path) -> TaskResult {
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return result;
+    };
+    let name = |file: &str, id: u32| {
+        fs::read_to_string(context.path(file))
+            .ok()
+            .and_then(|table| name_of(&table, id).map(str::to_owned))
+            .unwrap_or_else(|| id.to_string())
+    };
+    let state = if found.is_dir() {
+        "directory"
+    } else if found.is_symlink() {
+        "link"
+    } else if found.nlink() > 1 {
+        "hard"
+    } else {
+        "file"
+    };
+    result
+        .with("mode", format!("{:04o}", found.mode() & 0o7777))
+        .with("uid", found.uid())
+        .with("gid", found.gid())
+        .with("owner", name("/etc/passwd", found.uid()))
+        .with("group", name("/etc/group", found.gid()))
+        .with("size", found.len())
+        .with("state", state)
+}
+
 /// The third field of the line of `name` in the text of `/etc/passwd` or `/etc/group`.
 pub fn id_of(table: &str, name: &str) -> Option<u32> {
     table
@@ -97,6 +179,29 @@ pub fn id_of(table: &str, name: &str) -> Option<u32> {
                 .flatten()
         })
         .and_then(|id| id.parse().ok())
+}
+
+/// What `/etc/passwd` says of one account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    pub uid: u32,
+    pub gid: u32,
+    pub home: String,
+    pub shell: String,
+}
+
+/// The account of that name in the text of `/etc/passwd`.
+pub fn account_of(table: &str, name: &str) -> Option<Account> {
+    let fields = table
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields[0] == name && fields.len() >= 7)?;
+    Some(Account {
+        uid: fields[2].parse().ok()?,
+        gid: fields[3].parse().ok()?,
+        home: fields[5].to_owned(),
+        shell: fields[6].to_owned(),
+    })
 }
 
 /// The first field of the line whose third is `id`.

@@ -1,4 +1,5 @@
 //! What a module is given to work with, and how it fails.
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use agent_protocol::task::{Diff, TaskResult};
 use serde_json::{Map, Value};
+
+use crate::attributes::account_of;
 
 /// A diff of longer texts is no help to a reader and a burden to the wire.
 const DIFF_BYTES_MAX: usize = 256 << 10;
@@ -29,12 +32,34 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// A path of an argument as this process has to open it.
+    /// A path of an argument as this process has to open it; `~` and `~name` are home folders.
     pub fn path(&self, path: &str) -> PathBuf {
+        let path = &*self.expand(path);
         if self.root == Path::new("/") {
             PathBuf::from(path)
         } else {
             self.root.join(path.trim_start_matches('/'))
+        }
+    }
+
+    /// The path without `~`: the home folder of the task's user, or of the account that is named.
+    pub fn expand<'p>(&self, path: &'p str) -> Cow<'p, str> {
+        let Some(rest) = path.strip_prefix('~') else {
+            return path.into();
+        };
+        let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let home = if name.is_empty() {
+            let own = self.environment.iter().rev().find(|(key, _)| key == "HOME");
+            own.map(|(_, home)| home.clone())
+                .or_else(|| std::env::var("HOME").ok())
+                .or_else(|| Some("/root".to_owned()))
+        } else {
+            let table = std::fs::read_to_string(self.root.join("etc/passwd")).unwrap_or_default();
+            account_of(&table, name).map(|account| account.home)
+        };
+        match home {
+            Some(home) => format!("{}{below}", home.trim_end_matches('/')).into(),
+            None => path.into(),
         }
     }
 
@@ -153,5 +178,28 @@ impl With for TaskResult {
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.data.insert(key.to_owned(), value.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::builtin::testing::Bench;
+
+    #[test]
+    fn home_folders_are_found() {
+        let bench = Bench::new();
+        bench.write("/etc/passwd", "nova:x:900:900::/var/lib/nova:/bin/sh\n");
+        bench.context(|context| {
+            context.environment.push(("HOME".into(), "/home/me".into()));
+            for (path, full) in [
+                ("~/x", "/home/me/x"),
+                ("~", "/home/me"),
+                ("~nova/.ssh", "/var/lib/nova/.ssh"),
+                ("~nobody/x", "~nobody/x"),
+                ("/a/~", "/a/~"),
+            ] {
+                assert_eq!(context.expand(path), full);
+            }
+        });
     }
 }

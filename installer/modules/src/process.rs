@@ -5,11 +5,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use agent_protocol::task::TaskResult;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Map, Value};
 
-use crate::context::{Context, Fault};
+use crate::context::{Context, Fault, changed};
 
 /// What is kept of each of standard output and error; the rest is read and dropped.
 const CAPTURE_BYTES_MAX: usize = 2 << 20;
@@ -48,6 +49,20 @@ impl Output {
     }
 }
 
+/// Words of a command as a plan holds them.
+pub fn words(argv: &[&str]) -> Vec<String> {
+    argv.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Options that a user wrote in one line, as a shell would part them.
+pub fn options(argument: &str, text: &str) -> Result<Vec<String>, Fault> {
+    shlex::split(text).ok_or_else(|| {
+        Fault::new(format!(
+            "{argument} has a quote without its partner: {text}"
+        ))
+    })
+}
+
 /// How a program is started.
 #[derive(Default)]
 pub struct Start<'a> {
@@ -79,6 +94,20 @@ impl Context<'_> {
             argv: argv.to_vec(),
             ..Start::default()
         })
+    }
+
+    /// Does what was planned, one command after another, each of which has to succeed. In check mode
+    /// nothing is run; the diff shows the commands.
+    pub fn carry_out(&mut self, header: &str, plan: &[Vec<String>]) -> Result<TaskResult, Fault> {
+        let mut result = changed(!plan.is_empty());
+        let lines: Vec<String> = plan.iter().map(|argv| argv.join(" ") + "\n").collect();
+        result.diff = self.diff_of(header, "", &lines.concat());
+        if !self.check {
+            for argv in plan {
+                self.must(&argv.iter().map(String::as_str).collect::<Vec<_>>())?;
+            }
+        }
+        Ok(result)
     }
 
     /// Runs a program that has to succeed and gives its standard output.

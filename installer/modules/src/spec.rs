@@ -153,4 +153,25 @@ const FILE_ARGS: &[Arg] = &[
     Arg::new("mode", Kind::Mode, "permission bits"),
     Arg::new("owner", Kind::Text, "user name or number"),
     Arg::new("group", Kind::Text, "group name or number"),
+    Arg::new("unsafe_writes", Kind::Flag, "accepted for compatibility").default("false"),
+    Arg::new(
+        "seuser",
+        Kind::Text,
+        "accepted for compatibility: of SELinux",
+    ),
+    Arg::new(
+        "serole",
+        Kind::Text,
+        "accepted for compatibility: of SELinux",
+    ),
+    Arg::new(
+        "setype",
+        Kind::Text,
+        "accepted for compatibility: of SELinux",
+    ),
+    Arg::new(
+        "selevel",
+        Kind::Text,
+        "accepted for compatibility: of SELinux",
+    ),
 ];

@@ -8,10 +8,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use agent_protocol::task::{Diff, TaskResult};
-use sha2::{Digest, Sha256};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, with_file};
 use crate::context::{Context, Fault, With, changed};
+use crate::digest;
 
 /// What a file is to be.
 pub struct Wish<'a> {
@@ -27,7 +27,19 @@ pub struct Wish<'a> {
 
 /// Makes the file what it is wished to be. The result has `dest`, `checksum`, and `backup_file`.
 pub fn place(context: &mut Context<'_>, wish: Wish<'_>) -> Result<TaskResult, Fault> {
-    let path = follow(&context.path(wish.dest));
+    place_as(context, wish, true)
+}
+
+/// The same; a link at the file's place is replaced by the file unless it is to be followed.
+pub fn place_as(
+    context: &mut Context<'_>,
+    wish: Wish<'_>,
+    through_link: bool,
+) -> Result<TaskResult, Fault> {
+    let path = match through_link {
+        true => follow(&context.path(wish.dest)),
+        false => context.path(wish.dest),
+    };
     let before = match fs::read(&path) {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -38,10 +50,12 @@ pub fn place(context: &mut Context<'_>, wish: Wish<'_>) -> Result<TaskResult, Fa
             });
         }
     };
-    let differs = before.as_deref() != Some(wish.content);
+    let differs = before.as_deref() != Some(wish.content) || path.is_symlink();
+    let was = wish.attributes.picture(&path);
     let mut result = changed(differs)
         .with("dest", wish.dest)
-        .with("checksum", hex::encode(Sha256::digest(wish.content)));
+        // Ansible's own kind of checksum: roles compare it with that of `stat`.
+        .with("checksum", digest::of_bytes("sha1", wish.content));
     if differs {
         result.diff = content_diff(context, wish.dest, before.as_deref(), wish.content);
         if context.check {
@@ -59,8 +73,8 @@ pub fn place(context: &mut Context<'_>, wish: Wish<'_>) -> Result<TaskResult, Fa
             validate(context, command, temporary.path())?;
         }
         if wish.backup && before.is_some() {
-            let backup = backup_name(&path);
-            fs::copy(&path, &backup).map_err(Fault::io(format!("keep a copy of {}", wish.dest)))?;
+            let backup =
+                backup(&path).map_err(Fault::io(format!("keep a copy of {}", wish.dest)))?;
             result = result.with("backup_file", backup.display().to_string());
         }
         temporary
@@ -69,8 +83,10 @@ pub fn place(context: &mut Context<'_>, wish: Wish<'_>) -> Result<TaskResult, Fa
         wish.attributes.apply(context, &path)?;
     } else if wish.attributes.apply(context, &path)? {
         result.changed = true;
+        let wished = wish.attributes.wished(&path);
+        result.diff = context.diff_of(wish.dest, &was, &wished);
     }
-    Ok(result)
+    Ok(with_file(context, result, &path))
 }
 
 /// Before and after for a reader; bytes that are no text are only counted.
@@ -197,7 +213,8 @@ pub fn finish(file: &File, target: &Path, attributes: &Attributes) -> io::Result
     file.sync_all()
 }
 
-fn backup_name(path: &Path) -> PathBuf {
+/// Keeps a copy of the file beside it, under a name with the time in it, and gives that name.
+pub fn backup(path: &Path) -> io::Result<PathBuf> {
     let seconds = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -205,5 +222,7 @@ fn backup_name(path: &Path) -> PathBuf {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    path.with_file_name(format!("{name}.{}.{seconds}~", std::process::id()))
+    let backup = path.with_file_name(format!("{name}.{}.{seconds}~", std::process::id()));
+    fs::copy(path, &backup)?;
+    Ok(backup)
 }

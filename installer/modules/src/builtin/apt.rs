@@ -1,13 +1,19 @@
 //! `apt` and `package`: Debian packages.
 //!
 //! What is installed is read from dpkg's own status file: a run without work starts no program.
-use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use agent_protocol::task::TaskResult;
 
 use crate::args::Args;
 use crate::context::{Context, Fault, With, changed};
+use crate::http;
+use crate::process::words;
 use crate::spec::{Arg, Effect, Kind, Module};
+use crate::text::dpkg::{Packages, Wanted, packages};
 
 pub const APT: Module = Module::new(
     "apt",
@@ -16,7 +22,7 @@ pub const APT: Module = Module::new(
     APT_ARGS,
     run,
 )
-.one_of(&[&["name", "update_cache", "autoremove"]]);
+.exclusive(&[&["deb", "name", "upgrade"]]);
 pub const PACKAGE: Module = Module::new(
     "package",
     "Install and remove packages",
@@ -26,7 +32,15 @@ pub const PACKAGE: Module = Module::new(
 );
 
 const STATE: Arg = Arg::new("state", Kind::Text, "whether they are to be there")
-    .choices(&["present", "installed", "latest", "absent", "removed"])
+    .choices(&[
+        "present",
+        "installed",
+        "latest",
+        "absent",
+        "removed",
+        "build-dep",
+        "fixed",
+    ])
     .default("present");
 const UPDATE_CACHE: Arg = Arg::new(
     "update_cache",
@@ -37,7 +51,8 @@ const UPDATE_CACHE: Arg = Arg::new(
 .default("false");
 
 const APT_ARGS: &[Arg] = &[
-    Arg::new("name", Kind::List, "names, or name=version").aliases(&["pkg", "package"]),
+    Arg::new("name", Kind::List, "names, name=version, or name>=version")
+        .aliases(&["pkg", "package"]),
     STATE,
     UPDATE_CACHE,
     Arg::new(
@@ -46,12 +61,33 @@ const APT_ARGS: &[Arg] = &[
         "seconds for which fetched lists are good",
     )
     .default("0"),
+    Arg::new("update_cache_retries", Kind::Int, "tries to fetch them").default("5"),
+    Arg::new(
+        "update_cache_retry_max_delay",
+        Kind::Int,
+        "most seconds between tries",
+    )
+    .default("12"),
     Arg::new(
         "install_recommends",
         Kind::Flag,
         "also what packages recommend",
     )
     .aliases(&["install-recommends"]),
+    Arg::new(
+        "deb",
+        Kind::Text,
+        "path on the node, or address, of a package",
+    ),
+    Arg::new(
+        "upgrade",
+        Kind::Text,
+        "bring all packages up to date; full: also by removing some",
+    )
+    .choices(&[
+        "no", "yes", "safe", "full", "dist", "False", "True", "false", "true",
+    ]),
+    Arg::new("only_upgrade", Kind::Flag, "nothing that is not installed").default("false"),
     Arg::new("purge", Kind::Flag, "remove configuration too").default("false"),
     Arg::new(
         "autoremove",
@@ -59,7 +95,50 @@ const APT_ARGS: &[Arg] = &[
         "remove what nothing needs any more",
     )
     .default("false"),
+    Arg::new("autoclean", Kind::Flag, "forget old files of packages").default("false"),
+    Arg::new("clean", Kind::Flag, "forget files of packages").default("false"),
     Arg::new("default_release", Kind::Text, "release to prefer").aliases(&["default-release"]),
+    Arg::new(
+        "dpkg_options",
+        Kind::Text,
+        "options of dpkg, without their dashes",
+    )
+    .default("force-confdef,force-confold"),
+    Arg::new(
+        "force",
+        Kind::Flag,
+        "packages that nobody signed, downgrades, held packages",
+    )
+    .default("false"),
+    Arg::new(
+        "allow_unauthenticated",
+        Kind::Flag,
+        "packages that nobody signed",
+    )
+    .aliases(&["allow-unauthenticated"])
+    .default("false"),
+    Arg::new("allow_downgrade", Kind::Flag, "older versions")
+        .aliases(&["allow-downgrade", "allow_downgrades", "allow-downgrades"])
+        .default("false"),
+    Arg::new("allow_change_held_packages", Kind::Flag, "held packages").default("false"),
+    Arg::new(
+        "fail_on_autoremove",
+        Kind::Flag,
+        "refuse to remove anything",
+    )
+    .default("false"),
+    Arg::new(
+        "policy_rc_d",
+        Kind::Int,
+        "status that keeps services from being started meanwhile",
+    ),
+    Arg::new("force_apt_get", Kind::Flag, "accepted for compatibility").default("false"),
+    Arg::new(
+        "auto_install_module_deps",
+        Kind::Flag,
+        "accepted for compatibility",
+    )
+    .default("true"),
     Arg::new("lock_timeout", Kind::Int, "seconds to wait for another apt").default("300"),
 ];
 
@@ -68,7 +147,7 @@ const PACKAGE_ARGS: &[Arg] = &[
     STATE,
     UPDATE_CACHE,
     Arg::new("use", Kind::Text, "package manager")
-        .choices(&["auto", "apt"])
+        .choices(&["auto", "apt", "ansible.builtin.apt"])
         .default("auto"),
 ];
 
@@ -76,49 +155,145 @@ const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 const LISTS: &str = "/var/lib/apt/lists";
 /// Touched after each update, so that `cache_valid_time` has something to go by.
 const UPDATED: &str = "/var/lib/apt/periodic/update-success-stamp";
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+const DEB_BYTES_MAX: u64 = 1 << 30;
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
-    let mut result = changed(false);
+    let names = args.list("name").unwrap_or_default();
+    if let Some(name) = names.iter().find(|name| name.starts_with('-')) {
+        return Err(Fault::new(format!("`{name}` is no package")));
+    }
+    context
+        .environment
+        .push(("DEBIAN_FRONTEND".into(), "noninteractive".into()));
+    context
+        .environment
+        .push(("DEBIAN_PRIORITY".into(), "critical".into()));
+    let mut result = changed(false).with("cache_updated", false);
     if (args.flag("update_cache") || args.int("cache_valid_time").unwrap_or(0) > 0)
         && is_stale(context, args)
     {
         if !context.check {
-            context.must(&["apt-get", "update", "-q"])?;
-            touch(context);
+            update(context, args)?;
         }
+        let all = names.is_empty() && args.text("deb").is_none() && upgrade(args).is_none();
         // Only told as a change when it is all that was asked for, as in Ansible.
-        result.changed = args.list("name").is_none();
+        result.changed = all;
         result = result.with("cache_updated", true);
     }
-    let names = args.list("name").unwrap_or_default();
-    let status = std::fs::read_to_string(context.path(DPKG_STATUS))
-        .map_err(Fault::io(format!("read {DPKG_STATUS}")))?;
-    let installed = installed(&status);
-    let (removing, latest) = (
-        matches!(args.need("state"), "absent" | "removed"),
-        args.need("state") == "latest",
-    );
-    let todo: Vec<&str> = names
-        .iter()
-        .copied()
-        .filter(|wanted| is_installed(&installed, wanted) == removing || latest)
-        .collect();
-    if todo.is_empty() && !args.flag("autoremove") {
-        return Ok(result);
-    }
-    let plan = apt_get(args, removing, latest, &todo);
-    let words = |extra: &[&'static str]| {
-        plan.iter()
-            .map(String::as_str)
-            .chain(extra.iter().copied())
-            .collect::<Vec<_>>()
+    result = result.with("cache_update_time", seconds(updated(context)));
+    let policy = match args.int("policy_rc_d") {
+        Some(status) if !context.check => Some(Policy::new(context, status)?),
+        _ => None,
     };
-    context
-        .environment
-        .push(("DEBIAN_FRONTEND".into(), "noninteractive".into()));
-    if context.check || latest || todo.is_empty() {
+    let done = act(context, args, &names, result);
+    drop(policy);
+    done
+}
+
+/// All but the update of lists.
+fn act(
+    context: &mut Context<'_>,
+    args: &Args,
+    names: &[&str],
+    mut result: TaskResult,
+) -> Result<TaskResult, Fault> {
+    let status = fs::read_to_string(context.path(DPKG_STATUS))
+        .map_err(Fault::io(format!("read {DPKG_STATUS}")))?;
+    let packages = packages(&status);
+    if let Some(deb) = args.text("deb") {
+        let Some(file) = fetch_deb(context, args, deb, &packages)? else {
+            return Ok(result);
+        };
+        let argv = apt_get(args, "install", &[file.path.display().to_string()]);
+        return perform(context, argv, result, false);
+    }
+    if let Some(verb) = upgrade(args) {
+        result = perform(context, apt_get(args, verb, &[]), result, true)?;
+    }
+    let state = args.need("state");
+    if state == "fixed" {
+        result = perform(
+            context,
+            apt_get(args, "install", &["--fix-broken".into()]),
+            result,
+            true,
+        )?;
+    }
+    let todo = todo(args, names, &packages);
+    if !todo.is_empty() {
+        let verb = match state {
+            "absent" | "removed" if args.flag("purge") => "purge",
+            "absent" | "removed" => "remove",
+            "build-dep" => "build-dep",
+            _ => "install",
+        };
+        // Of these only apt knows whether there is anything to do.
+        let ask = matches!(state, "latest" | "build-dep")
+            || names
+                .iter()
+                .any(|name| matches!(Wanted::parse(name), Wanted::Pattern(_)));
+        result = perform(context, apt_get(args, verb, &todo), result, ask)?;
+    }
+    if args.flag("autoremove") && names.is_empty() {
+        let verb = if args.flag("purge") {
+            "--purge"
+        } else {
+            "--yes"
+        };
+        result = perform(
+            context,
+            apt_get(args, "autoremove", &[verb.into()]),
+            result,
+            true,
+        )?;
+    }
+    for (flag, verb) in [("autoclean", "autoclean"), ("clean", "clean")] {
+        if args.flag(flag) && !context.check {
+            context.must(&["apt-get", "-q", verb])?;
+        }
+    }
+    Ok(result)
+}
+
+/// The names that something is to be done with, as apt-get takes them.
+fn todo(args: &Args, names: &[&str], packages: &Packages<'_>) -> Vec<String> {
+    let state = args.need("state");
+    names
+        .iter()
+        .map(|name| name.trim())
+        .filter(|name| !name.is_empty())
+        .map(Wanted::parse)
+        .filter(|wanted| match state {
+            "absent" | "removed" => {
+                packages.has(Wanted::parse(wanted.name()))
+                    || (args.flag("purge") && packages.left_over(wanted.name()))
+            }
+            "build-dep" => true,
+            _ if args.flag("only_upgrade") && !packages.has(Wanted::Any(wanted.name())) => false,
+            "latest" => true,
+            _ => !packages.has(*wanted) || matches!(wanted, Wanted::Pattern(_)),
+        })
+        .map(|wanted| match wanted {
+            Wanted::Exactly(name, version) if !matches!(state, "absent" | "removed") => {
+                format!("{name}={version}")
+            }
+            wanted => wanted.name().to_owned(),
+        })
+        .collect()
+}
+
+/// Runs apt-get, asking it first what it would do where that is not known (`ask`) or check mode wants it.
+fn perform(
+    context: &mut Context<'_>,
+    argv: Vec<String>,
+    mut result: TaskResult,
+    ask: bool,
+) -> Result<TaskResult, Fault> {
+    let plain: Vec<&str> = argv.iter().map(String::as_str).collect();
+    if context.check || ask {
         // apt itself says what would happen: "Inst name ..." and "Remv name ...".
-        let simulated = context.output(&words(&["--simulate"]))?;
+        let simulated = context.output(&[plain.as_slice(), &["--simulate"]].concat())?;
         if simulated.rc != 0 && context.check {
             return Ok(TaskResult {
                 changed: true,
@@ -130,19 +305,23 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
             .stdout
             .lines()
             .filter(|line| {
-                line.starts_with("Inst ") || line.starts_with("Remv ") || line.starts_with("Purg ")
+                ["Inst ", "Remv ", "Purg "]
+                    .iter()
+                    .any(|start| line.starts_with(start))
             })
             .collect();
         result.changed |= !acts.is_empty();
-        result.diff = context.diff_of("packages", "", &acts.join("\n"));
-        if context.check || acts.is_empty() {
+        result
+            .diff
+            .extend(context.diff_of("packages", "", &acts.join("\n")));
+        if context.check || (acts.is_empty() && simulated.rc == 0) {
             return Ok(result);
         }
     }
-    let output = context.output(&words(&[]))?;
+    let output = context.output(&plain)?;
     if output.rc != 0 {
         return Err(Fault::WithData {
-            msg: format!("'apt-get {}' failed: {}", plan[1], output.stderr.trim()),
+            msg: format!("'apt-get {}' failed: {}", plain[1], output.stderr.trim()),
             data: output.data(),
         });
     }
@@ -152,111 +331,221 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         .with("stderr", output.stderr.as_str()))
 }
 
-fn apt_get(args: &Args, removing: bool, latest: bool, names: &[&str]) -> Vec<String> {
-    let mut words: Vec<String> = vec!["apt-get".into()];
-    words.push(match (names.is_empty(), removing, args.flag("purge")) {
-        (true, ..) => "autoremove".into(),
-        (false, true, true) => "purge".into(),
-        (false, true, false) => "remove".into(),
-        (false, false, _) => "install".into(),
-    });
-    words.extend(
-        [
-            "-y",
-            "-q",
-            "-o",
-            "Dpkg::Options::=--force-confdef",
-            "-o",
-            "Dpkg::Options::=--force-confold",
-            "-o",
-        ]
-        .map(str::to_owned),
-    );
-    words.push(format!(
+fn upgrade(args: &Args) -> Option<&'static str> {
+    match args.text("upgrade")? {
+        "yes" | "safe" | "True" | "true" => Some("upgrade"),
+        "full" | "dist" => Some("dist-upgrade"),
+        _ => None,
+    }
+}
+
+fn apt_get(args: &Args, verb: &str, names: &[String]) -> Vec<String> {
+    let mut argv = words(&["apt-get", verb, "-y", "-q"]);
+    let mut option = |text: String| argv.extend(["-o".to_owned(), text]);
+    let dpkg = args
+        .text("dpkg_options")
+        .unwrap_or("force-confdef,force-confold");
+    for name in dpkg
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
+        option(format!("Dpkg::Options::=--{name}"));
+    }
+    option(format!(
         "DPkg::Lock::Timeout={}",
         args.int("lock_timeout").unwrap_or(300)
     ));
     if let Some(recommends) = args.given_flag("install_recommends") {
-        words.push(format!("APT::Install-Recommends={recommends}"));
-        let last = words.len() - 1;
-        words.insert(last, "-o".into());
+        option(format!("APT::Install-Recommends={recommends}"));
     }
     if let Some(release) = args.text("default_release") {
-        words.extend(["-t".to_owned(), release.to_owned()]);
+        argv.extend(words(&["-t", release]));
     }
-    if args.flag("autoremove") && removing {
-        words.push("--auto-remove".into());
-    }
-    if latest {
-        words.push("--no-remove".into());
-    }
-    words.extend(names.iter().map(|name| (*name).to_owned()));
-    words
-}
-
-/// Version by name and by name:architecture of all that dpkg has installed; names that a package
-/// provides have none.
-fn installed(status: &str) -> BTreeMap<String, Option<&str>> {
-    let mut out = BTreeMap::new();
-    for paragraph in status.split("\n\n") {
-        let field = |name: &str| {
-            paragraph
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-        };
-        let is_installed = field("Status").is_some_and(|status| status.ends_with(" installed"));
-        let (true, Some(package)) = (is_installed, field("Package")) else {
-            continue;
-        };
-        if let Some(architecture) = field("Architecture") {
-            out.insert(format!("{package}:{architecture}"), field("Version"));
-        }
-        out.insert(package.to_owned(), field("Version"));
-        for provided in field("Provides")
-            .into_iter()
-            .flat_map(|list| list.split(','))
-        {
-            let name = provided
-                .split(['(', ' '])
-                .find(|word| !word.is_empty())
-                .unwrap_or_default();
-            out.entry(name.to_owned()).or_insert(None);
+    let force = args.flag("force");
+    for (flag, given) in [
+        (
+            "--allow-unauthenticated",
+            force || args.flag("allow_unauthenticated"),
+        ),
+        ("--allow-downgrades", force || args.flag("allow_downgrade")),
+        (
+            "--allow-change-held-packages",
+            force || args.flag("allow_change_held_packages"),
+        ),
+        (
+            "--allow-remove-essential",
+            force && matches!(verb, "remove" | "purge"),
+        ),
+        (
+            "--only-upgrade",
+            args.flag("only_upgrade") && verb == "install",
+        ),
+        ("--with-new-pkgs", verb == "upgrade"),
+        (
+            "--auto-remove",
+            args.flag("autoremove") && matches!(verb, "remove" | "purge"),
+        ),
+        (
+            "--no-remove",
+            matches!(verb, "install" | "upgrade")
+                && (args.need("state") == "latest" || args.flag("fail_on_autoremove")),
+        ),
+    ] {
+        if given {
+            argv.push(flag.to_owned());
         }
     }
-    out
+    argv.extend(names.iter().cloned());
+    argv
 }
 
-fn is_installed(installed: &BTreeMap<String, Option<&str>>, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        None => installed.contains_key(wanted),
-        Some((name, version)) => installed
-            .get(name)
-            .copied()
-            .flatten()
-            .is_some_and(|now| crate::text::glob::matches(version, now)),
+/// Fetches the lists of packages; one mirror that stumbles is no reason to give up.
+pub fn update(context: &mut Context<'_>, args: &Args) -> Result<(), Fault> {
+    let retries = args.int("update_cache_retries").unwrap_or(5).clamp(0, 100);
+    let most = args
+        .int("update_cache_retry_max_delay")
+        .unwrap_or(12)
+        .clamp(0, 600) as u64;
+    let mut pause = 1;
+    for attempt in 0.. {
+        match context.must(&["apt-get", "update", "-q"]) {
+            Ok(_) => break,
+            Err(fault @ Fault::WithData { .. }) if attempt >= retries => return Err(fault),
+            Err(Fault::WithData { .. }) => {}
+            Err(fault) => return Err(fault),
+        }
+        context.sleep(Duration::from_secs(pause.min(most)))?;
+        pause *= 2;
     }
+    let path = context.path(UPDATED);
+    if let Some(folder) = path.parent() {
+        let _ = fs::create_dir_all(folder);
+    }
+    // Without the stamp the lists are fetched once more than needed.
+    let _ = fs::write(path, "");
+    Ok(())
 }
 
 fn is_stale(context: &Context<'_>, args: &Args) -> bool {
     let valid = args.int("cache_valid_time").unwrap_or(0).max(0) as u64;
-    let age = [UPDATED, LISTS].iter().find_map(|path| {
-        std::fs::metadata(context.path(path))
-            .ok()?
-            .modified()
-            .ok()?
-            .elapsed()
-            .ok()
-    });
+    let age = updated(context).and_then(|time| time.elapsed().ok());
     age.is_none_or(|age| age.as_secs() >= valid)
 }
 
-fn touch(context: &Context<'_>) {
-    let path = context.path(UPDATED);
-    if let Some(folder) = path.parent() {
-        let _ = std::fs::create_dir_all(folder);
+fn updated(context: &Context<'_>) -> Option<SystemTime> {
+    [UPDATED, LISTS]
+        .iter()
+        .find_map(|path| fs::metadata(context.path(path)).ok()?.modified().ok())
+}
+
+fn seconds(time: Option<SystemTime>) -> u64 {
+    time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+        .map_or(0, |since| since.as_secs())
+}
+
+/// A package's file; one that was fetched goes with this value.
+struct Deb {
+    path: PathBuf,
+    fetched: bool,
+}
+
+impl Drop for Deb {
+    fn drop(&mut self) {
+        if self.fetched {
+            let _ = fs::remove_file(&self.path);
+        }
     }
-    // Without the stamp the lists are fetched once more than needed.
-    let _ = std::fs::write(path, "");
+}
+
+/// The package's file on the node, if what is in it is not installed yet.
+fn fetch_deb(
+    context: &mut Context<'_>,
+    args: &Args,
+    deb: &str,
+    packages: &Packages<'_>,
+) -> Result<Option<Deb>, Fault> {
+    let file = match deb.starts_with("http://") || deb.starts_with("https://") {
+        true => {
+            let folder = context.path("/tmp");
+            // apt knows a package's file by the end of its name; nobody else can write one of ours.
+            let path = folder.join(format!("wright-{}.deb", std::process::id()));
+            let io = || Fault::io("write the package");
+            let _ = fs::remove_file(&path);
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .map_err(io())?;
+            let fetched = Deb {
+                path,
+                fetched: true,
+            };
+            http::fetch_into(context, args, deb, &mut file, DEB_BYTES_MAX)?;
+            fetched
+        }
+        false => Deb {
+            path: context.path(deb),
+            fetched: false,
+        },
+    };
+    if !file.path.exists() && context.check {
+        // An earlier task may be about to put it there.
+        return Ok(Some(file));
+    }
+    let path = file.path.display().to_string();
+    let fields = context.must(&[
+        "dpkg-deb",
+        "--field",
+        &path,
+        "Package",
+        "Version",
+        "Architecture",
+    ])?;
+    let field = |name: &str| {
+        fields
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+            .unwrap_or_default()
+    };
+    let now = packages
+        .version(&format!("{}:{}", field("Package"), field("Architecture")))
+        .or_else(|| packages.version(field("Package")));
+    Ok((now != Some(field("Version"))).then_some(file))
+}
+
+/// Keeps packages from starting their services as long as it lives.
+struct Policy {
+    path: PathBuf,
+    old: Option<PathBuf>,
+}
+
+impl Policy {
+    fn new(context: &Context<'_>, status: i64) -> Result<Self, Fault> {
+        let path = context.path(POLICY);
+        let io = || Fault::io(format!("write {POLICY}"));
+        let mut old = None;
+        if path.exists() {
+            let aside = path.with_extension(format!("wright-{}", std::process::id()));
+            fs::rename(&path, &aside).map_err(io())?;
+            old = Some(aside);
+        } else if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(io())?;
+        }
+        let policy = Policy { path, old };
+        fs::write(&policy.path, format!("#!/bin/sh\nexit {status}\n")).map_err(io())?;
+        fs::set_permissions(&policy.path, fs::Permissions::from_mode(0o755)).map_err(io())?;
+        Ok(policy)
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        let _ = match &self.old {
+            Some(old) => fs::rename(old, &self.path),
+            None => fs::remove_file(&self.path),
+        };
+    }
 }
 
 #[cfg(test)]
@@ -269,12 +558,15 @@ mod tests {
 
     /// apt-get as far as it matters here: it installs by appending to dpkg's status.
     const APT_GET: &str = r#"
+echo "$*" >> $ROOT/calls.log
 case "$*" in
   update*) exit 0;;
   *--simulate*) for last; do [ "$last" = --simulate ] || name=$last; done
     grep -q "^Package: $name$" $ROOT/var/lib/dpkg/status || echo "Inst $name (1 Debian)";;
   *no-such*) echo "E: Unable to locate package no-such" >&2; exit 100;;
-  install*) for last; do :; done; printf '\n\nPackage: %s\nStatus: install ok installed\nVersion: 1\n' $last >> $ROOT/var/lib/dpkg/status;;
+  install*) cat $ROOT/usr/sbin/policy-rc.d >> $ROOT/calls.log 2>/dev/null
+    for last; do :; done; printf '\n\nPackage: %s\nStatus: install ok installed\nVersion: 1\n' ${last##*/} >> $ROOT/var/lib/dpkg/status;;
+  purge*) sed -i '/^Package: gone/,$d' $ROOT/var/lib/dpkg/status;;
 esac
 "#;
 
@@ -283,23 +575,6 @@ esac
         bench.write("/var/lib/dpkg/status", STATUS);
         bench.program("apt-get", APT_GET);
         bench
-    }
-
-    #[test]
-    fn dpkgs_status_is_understood() {
-        let installed = installed(STATUS);
-        let cases = [
-            ("chrony", true),
-            ("chrony:amd64", true),
-            ("chrony=4.3*", true),
-            ("chrony=5", false),
-            ("time-daemon", true),
-            ("ntp", true),
-            ("gone", false),
-        ];
-        for (name, there) in cases {
-            assert_eq!(is_installed(&installed, name), there, "{name}");
-        }
     }
 
     #[test]
@@ -324,31 +599,96 @@ esac
                 .run("apt", json!({"name": "chrony", "state": "latest"}))
                 .changed
         );
+        assert!(
+            !bench
+                .run("apt", json!({"name": "none", "only_upgrade": true}))
+                .changed
+        );
         let failed = bench.run("apt", json!({"name": "no-such"}));
         assert_eq!(
             failed.msg,
             "'apt-get install' failed: E: Unable to locate package no-such"
         );
+        assert!(bench.run("apt", json!({"name": "--reinstall"})).failed);
+        let purged = bench.run(
+            "apt",
+            json!({"name": "gone", "state": "absent", "purge": true}),
+        );
+        assert!(purged.changed, "{purged:?}");
+        let purged = json!({"name": "gone", "state": "absent", "purge": true});
+        assert!(!bench.run("apt", purged).changed);
+    }
+
+    #[test]
+    fn a_package_of_its_own_is_installed_by_its_file() {
+        let bench = bench();
+        bench.write("/tmp/mine", "");
+        bench.program(
+            "dpkg-deb",
+            "printf 'Package: mine\\nVersion: 1\\nArchitecture: all\\n'",
+        );
+        bench.converges("apt", json!({"deb": "/tmp/mine"}));
+        std::fs::create_dir_all(bench.path("/tmp")).unwrap();
+        let address = http::testing::serve(|_| http::testing::reply("200 OK", &[], b"deb"));
+        assert!(!bench.run("apt", json!({"deb": address})).changed);
+        assert_eq!(fs::read_dir(bench.path("/tmp")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn services_are_kept_from_starting_meanwhile() {
+        let bench = bench();
+        assert!(
+            bench
+                .run("apt", json!({"name": "haproxy", "policy_rc_d": 101}))
+                .changed
+        );
+        assert!(bench.read("/calls.log").contains("exit 101"));
+        assert!(!bench.path("/usr/sbin/policy-rc.d").exists());
+    }
+
+    #[test]
+    fn commands() {
+        let arguments = |args: serde_json::Value| APT.check(args.as_object().unwrap()).unwrap();
+        let cases = [
+            ("install", json!({"name": "a"})),
+            (
+                "install",
+                json!({"name": "a", "state": "latest", "default_release": "bookworm-backports"}),
+            ),
+            (
+                "install",
+                json!({"name": "a", "dpkg_options": "force-confnew", "force": true, "only_upgrade": true}),
+            ),
+            (
+                "remove",
+                json!({"name": "a", "state": "absent", "autoremove": true}),
+            ),
+            (
+                "dist-upgrade",
+                json!({"upgrade": "dist", "allow_downgrade": true}),
+            ),
+        ];
+        let text: Vec<String> = cases
+            .into_iter()
+            .map(|(verb, args)| apt_get(&arguments(args), verb, &["a".into()]).join(" "))
+            .collect();
+        insta::assert_snapshot!(text.join("\n"));
     }
 
     #[test]
     fn fresh_lists_are_not_fetched_again() {
         let bench = bench();
+        let args = json!({"update_cache": true, "cache_valid_time": 3600});
+        let first = bench.run("apt", args.clone());
         assert!(
-            bench
-                .run(
-                    "apt",
-                    json!({"update_cache": true, "cache_valid_time": 3600})
-                )
-                .changed
+            first.changed && first.data["cache_updated"] == true,
+            "{first:?}"
         );
+        let again = bench.run("apt", args);
         assert!(
-            !bench
-                .run(
-                    "apt",
-                    json!({"update_cache": true, "cache_valid_time": 3600})
-                )
-                .changed
+            !again.changed && again.data["cache_updated"] == false,
+            "{again:?}"
         );
+        assert!(again.data["cache_update_time"].as_u64().unwrap() > 0);
     }
 }

@@ -5,7 +5,7 @@ use super::{lineinfile, replace};
 use crate::args::Args;
 use crate::context::{Context, Fault};
 use crate::spec::{Arg, Effect, Kind, Module};
-use crate::text::block::{Markers, ensure};
+use crate::text::block::{Markers, ensure, set_apart};
 
 pub const BLOCKINFILE: Module = Module::new(
     "blockinfile",
@@ -32,6 +32,18 @@ const ARGS: &[Arg] = &[
     Arg::new("marker_end", Kind::Text, "what {mark} is in the second").default("END"),
     Arg::new("insertafter", Kind::Text, "pattern, or EOF").default("EOF"),
     Arg::new("insertbefore", Kind::Text, "pattern, or BOF"),
+    Arg::new(
+        "append_newline",
+        Kind::Flag,
+        "an empty line behind the block",
+    )
+    .default("false"),
+    Arg::new(
+        "prepend_newline",
+        Kind::Flag,
+        "an empty line before the block",
+    )
+    .default("false"),
     Arg::new("create", Kind::Flag, "make a file that is not there").default("false"),
     Arg::new("backup", Kind::Flag, "keep the old file").default("false"),
     Arg::new(
@@ -58,12 +70,16 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     let Some(before) = replace::read(context, args, !block.is_empty())? else {
         return Ok(TaskResult::default());
     };
-    let after = ensure(
+    let mut after = ensure(
         &before,
         block,
         &markers,
         &lineinfile::insert(args).map_err(Fault::new)?,
     );
+    if !block.is_empty() {
+        let (prepend, append) = (args.flag("prepend_newline"), args.flag("append_newline"));
+        after = set_apart(&after, &markers, prepend, append);
+    }
     replace::write(context, args, &before, &after)
 }
 
@@ -89,5 +105,10 @@ mod tests {
             json!({"path": "/etc/qemu.conf", "state": "absent"}),
         );
         assert_eq!(bench.read("/etc/qemu.conf"), "# qemu\n");
+        bench.converges(
+            "blockinfile",
+            json!({"path": "/etc/qemu.conf", "block": "a", "insertbefore": "BOF", "append_newline": true, "prepend_newline": true}),
+        );
+        assert!(bench.read("/etc/qemu.conf").ends_with("BLOCK\n\n# qemu\n"));
     }
 }

@@ -1,4 +1,6 @@
 //! `command`, `shell` and `raw`: run something. `creates` and `removes` make it safe to repeat.
+use std::time::{Instant, SystemTime};
+
 use agent_protocol::task::TaskResult;
 use serde_json::Value;
 
@@ -6,6 +8,7 @@ use crate::args::Args;
 use crate::context::{Context, Fault, With, changed};
 use crate::process::Start;
 use crate::spec::{Arg, Effect, Kind, Module};
+use crate::text::time::{span, stamp};
 
 pub const COMMAND: Module = Module::new(
     "command",
@@ -45,6 +48,13 @@ const STDIN_NEWLINE: Arg = Arg::new(
     "end that text with a newline",
 )
 .default("true");
+const STRIP: Arg = Arg::new(
+    "strip_empty_ends",
+    Kind::Flag,
+    "drop newlines at the end of output",
+)
+.default("true");
+const WARN: Arg = Arg::new("warn", Kind::Flag, "accepted for compatibility");
 const EXECUTABLE: Arg = Arg::new("executable", Kind::Path, "shell to use").default("/bin/sh");
 
 const COMMAND_ARGS: &[Arg] = &[
@@ -59,6 +69,14 @@ const COMMAND_ARGS: &[Arg] = &[
     REMOVES,
     STDIN,
     STDIN_NEWLINE,
+    STRIP,
+    WARN,
+    Arg::new(
+        "expand_argument_vars",
+        Kind::Flag,
+        "$NAME is a variable of the environment",
+    )
+    .default("true"),
 ];
 const SHELL_ARGS: &[Arg] = &[
     CMD.required(),
@@ -67,6 +85,8 @@ const SHELL_ARGS: &[Arg] = &[
     REMOVES,
     STDIN,
     STDIN_NEWLINE,
+    STRIP,
+    WARN,
     EXECUTABLE,
 ];
 const RAW_ARGS: &[Arg] = &[CMD.required(), EXECUTABLE];
@@ -76,6 +96,13 @@ fn run_command(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fau
         Some(list) => list.into_iter().map(str::to_owned).collect(),
         None => shlex::split(args.need("cmd"))
             .ok_or_else(|| Fault::new(format!("a quote has no partner: {}", args.need("cmd"))))?,
+    };
+    if argv.is_empty() {
+        return Err(Fault::new("no command given"));
+    }
+    let argv = match args.flag("expand_argument_vars") {
+        true => argv.iter().map(|word| expand(context, word)).collect(),
+        false => argv,
     };
     run(context, args, argv)
 }
@@ -134,7 +161,7 @@ pub fn run(context: &mut Context<'_>, args: &Args, argv: Vec<String>) -> Result<
         };
         format!("{text}{newline}").into_bytes()
     });
-    let started = std::time::Instant::now();
+    let (start, started) = (SystemTime::now(), Instant::now());
     let output = context.start(Start {
         argv: argv.iter().map(String::as_str).collect(),
         folder: args.text("chdir"),
@@ -143,10 +170,13 @@ pub fn run(context: &mut Context<'_>, args: &Args, argv: Vec<String>) -> Result<
     })?;
     let mut data = output.data();
     data.insert("cmd".into(), shown);
-    data.insert(
-        "delta".into(),
-        format!("{:.6}", started.elapsed().as_secs_f64()).into(),
-    );
+    if args.given_flag("strip_empty_ends") == Some(false) {
+        data.insert("stdout".into(), output.stdout.into());
+        data.insert("stderr".into(), output.stderr.into());
+    }
+    data.insert("start".into(), stamp(start).into());
+    data.insert("end".into(), stamp(SystemTime::now()).into());
+    data.insert("delta".into(), span(started.elapsed()).into());
     if output.rc != 0 {
         return Ok(TaskResult {
             changed: true,
@@ -161,6 +191,53 @@ pub fn run(context: &mut Context<'_>, args: &Args, argv: Vec<String>) -> Result<
         data,
         ..TaskResult::default()
     })
+}
+
+/// The word with `$NAME` and `${NAME}` replaced, and `~` at its beginning. What is not set stays as it is.
+fn expand(context: &Context<'_>, word: &str) -> String {
+    let word = match word.starts_with('~') {
+        true => context.expand(word).into_owned(),
+        false => word.to_owned(),
+    };
+    let variable = |name: &str| {
+        let own = context
+            .environment
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name);
+        own.map(|(_, value)| value.clone())
+            .or_else(|| std::env::var(name).ok())
+    };
+    let mut out = String::new();
+    let mut rest = word.as_str();
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let behind = &rest[at + 1..];
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, after) = match behind
+            .strip_prefix('{')
+            .and_then(|inner| inner.split_once('}'))
+        {
+            Some((name, after)) => (name, after),
+            None => {
+                let end = behind.find(|c| !is_name(c)).unwrap_or(behind.len());
+                behind.split_at(end)
+            }
+        };
+        let known = !name.is_empty() && name.chars().all(is_name);
+        match known.then(|| variable(name)).flatten() {
+            Some(value) => {
+                out.push_str(&value);
+                rest = after;
+            }
+            None => {
+                out.push('$');
+                rest = behind;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Whether a path is there; its last part may be a pattern, as in Ansible.
@@ -204,10 +281,17 @@ mod tests {
         let bench = Bench::new();
         assert_eq!(
             bench
-                .run("command", json!({"cmd": "echo 'a b' $HOME"}))
+                .run(
+                    "command",
+                    json!({"cmd": "echo 'a b' $NOT_SET $ROOT/x ${ROOT}"})
+                )
                 .data["stdout"],
-            "a b $HOME"
+            format!("a b $NOT_SET {0}/x {0}", bench.root().display())
         );
+        let literal = json!({"cmd": "echo $ROOT", "expand_argument_vars": false});
+        assert_eq!(bench.run("command", literal).data["stdout"], "$ROOT");
+        let ends = json!({"cmd": "echo x", "strip_empty_ends": false});
+        assert_eq!(bench.run("shell", ends).data["stdout"], "x\n");
         assert_eq!(
             bench.run("command", json!({"argv": ["echo", "a;b"]})).data["stdout_lines"],
             json!(["a;b"])

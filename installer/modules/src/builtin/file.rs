@@ -6,7 +6,7 @@ use std::path::Path;
 use agent_protocol::task::TaskResult;
 
 use crate::args::Args;
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, with_file};
 use crate::context::{Context, Fault, With, changed};
 use crate::spec::{Arg, Effect, Kind, Module};
 
@@ -54,6 +54,7 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     let name = args.need("path");
     let path = context.path(name);
     let attributes = Attributes::of(context, args)?;
+    let was = attributes.picture(&path);
     let is_folder = path.is_dir();
     let default = if args.text("src").is_some() {
         "link"
@@ -66,14 +67,32 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     let done = match state {
         "absent" => remove(context, &path)?,
         "directory" => {
-            folder(context, &path)? | apply(context, &path, &attributes, args.flag("recurse"))?
+            folder(context, &path, &attributes)?
+                | apply(context, &path, &attributes, args.flag("recurse"))?
         }
         "touch" => touch(context, &path, args)? | attributes.apply(context, &path)?,
         "link" | "hard" => {
             let src = args
                 .text("src")
                 .ok_or_else(|| Fault::new("src is required for creating links"))?;
-            link(context, &path, src, state == "hard", args.flag("force"))?
+            let hard = state == "hard";
+            let target = match src.starts_with(['/', '~']) || hard {
+                true => context.path(src),
+                false => path.parent().unwrap_or(Path::new("/")).join(src),
+            };
+            let is_there = target.symlink_metadata().is_ok();
+            if !is_there && !args.flag("force") && !context.check {
+                return Err(Fault::new(format!(
+                    "src file does not exist, use \"force=yes\" if you really want to create the link: {src}"
+                )));
+            }
+            let linked = link(context, &path, src, hard, args.flag("force"))?;
+            let reached = hard || (args.flag("follow") && target.exists());
+            linked
+                | match reached {
+                    true => attributes.apply(context, &path)?,
+                    false => attributes.apply_to_link(context, &path)?,
+                }
         }
         _ => {
             if !path.exists() {
@@ -90,6 +109,7 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
             apply(context, &path, &attributes, args.flag("recurse"))?
         }
     };
+    let now = attributes.picture(&path);
     let mut result = changed(done)
         .with("path", name)
         .with("dest", name)
@@ -101,6 +121,25 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
             ("absent\n", "directory\n")
         };
         result.diff = context.diff_of(name, before, after);
+    }
+    if state != "absent" {
+        let after = match context.check {
+            true => attributes.wished(&path),
+            false => now,
+        };
+        result.diff.extend(context.diff_of(name, &was, &after));
+        result = with_file(context, result, &path);
+        if let Some(src) = args.text("src") {
+            result = result.with("src", src);
+        }
+        result = result.with(
+            "state",
+            if path.exists() || path.is_symlink() {
+                kind_of(&path)
+            } else {
+                state
+            },
+        );
     }
     Ok(result)
 }
@@ -121,7 +160,19 @@ fn remove(context: &Context<'_>, path: &Path) -> Result<bool, Fault> {
     Ok(true)
 }
 
-fn folder(context: &Context<'_>, path: &Path) -> Result<bool, Fault> {
+fn kind_of(path: &Path) -> &'static str {
+    use std::os::unix::fs::MetadataExt;
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => "directory",
+        Ok(found) if found.is_symlink() => "link",
+        Ok(found) if found.nlink() > 1 => "hard",
+        Ok(_) => "file",
+        Err(_) => "absent",
+    }
+}
+
+/// Makes the folder and those above it, all new ones with these attributes.
+fn folder(context: &Context<'_>, path: &Path, attributes: &Attributes) -> Result<bool, Fault> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Ok(false),
         Ok(_) => {
@@ -133,7 +184,16 @@ fn folder(context: &Context<'_>, path: &Path) -> Result<bool, Fault> {
         Err(_) => {}
     }
     if !context.check {
-        fs::create_dir_all(path).map_err(Fault::io(format!("make {}", path.display())))?;
+        if let Some(above) = path.parent().filter(|above| !above.exists()) {
+            folder(context, above, attributes)?;
+        }
+        match fs::create_dir(path) {
+            // Another one may have made it in this moment.
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Fault::io(format!("make {}", path.display()))(error));
+            }
+            _ => attributes.apply(context, path)?,
+        };
     }
     Ok(true)
 }
@@ -299,6 +359,38 @@ mod tests {
         bench.converges(
             "file",
             json!({"path": "/etc/file", "state": "link", "src": "x", "force": true}),
+        );
+        let dangling = bench.run(
+            "file",
+            json!({"path": "/etc/new", "state": "link", "src": "none"}),
+        );
+        assert!(dangling.msg.contains("force=yes"), "{dangling:?}");
+    }
+
+    #[test]
+    fn attributes_are_told_before_and_after() {
+        let bench = Bench::new();
+        bench.write("/etc/x", "");
+        bench.run("file", json!({"path": "/etc/x", "mode": "0644"}));
+        let foretold = bench.check("file", json!({"path": "/etc/x", "mode": "0600"}));
+        let done = bench.run("file", json!({"path": "/etc/x", "mode": "0600"}));
+        assert_eq!(foretold.diff, done.diff);
+        assert!(
+            done.diff[0].before.contains("0644") && done.diff[0].after.contains("0600"),
+            "{done:?}"
+        );
+        assert_eq!(
+            (&done.data["mode"], &done.data["state"]),
+            (&json!("0600"), &json!("file"))
+        );
+        // All folders that are made get the mode, those that are there keep theirs.
+        bench.run(
+            "file",
+            json!({"path": "/etc/a/b/c", "state": "directory", "mode": "0700"}),
+        );
+        assert_eq!(
+            bench.run("stat", json!({"path": "/etc/a/b"})).data["stat"]["mode"],
+            "0700"
         );
     }
 }

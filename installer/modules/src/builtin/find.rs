@@ -1,5 +1,6 @@
 //! `find`: files below folders.
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +9,9 @@ use regex::Regex;
 
 use super::stat::describe;
 use crate::args::Args;
+use crate::attributes::parse_mode;
 use crate::context::{Context, Fault, With, changed};
+use crate::digest;
 use crate::spec::{Arg, Effect, Kind, Module};
 use crate::text::{glob, lines::pattern};
 
@@ -47,6 +50,25 @@ const ARGS: &[Arg] = &[
         Kind::Text,
         "larger than (smaller with -): bytes, or a number with k, m, g, t",
     ),
+    Arg::new("age_stamp", Kind::Text, "which time is meant by age")
+        .choices(&["atime", "ctime", "mtime"])
+        .default("mtime"),
+    Arg::new("mode", Kind::Mode, "permission bits"),
+    Arg::new("exact_mode", Kind::Flag, "no other bits").default("true"),
+    Arg::new("follow", Kind::Flag, "go into links to folders").default("false"),
+    Arg::new(
+        "read_whole_file",
+        Kind::Flag,
+        "contains may match across lines",
+    )
+    .default("false"),
+    Arg::new("get_checksum", Kind::Flag, "with their checksums").default("false"),
+    Arg::new("checksum_algorithm", Kind::Text, "which")
+        .aliases(&["checksum", "checksum_algo"])
+        .choices(digest::NAMES)
+        .default("sha1"),
+    Arg::new("limit", Kind::Int, "no more files than this"),
+    Arg::new("encoding", Kind::Text, "accepted for compatibility"),
 ];
 
 /// A result has to fit into one frame.
@@ -62,6 +84,11 @@ struct Wanted<'a> {
     kind: &'a str,
     hidden: bool,
     depth: u64,
+    stamp: &'a str,
+    mode: Option<(u32, bool)>,
+    follow: bool,
+    checksum: Option<&'a str>,
+    limit: usize,
 }
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
@@ -122,9 +149,27 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         kind: args.need("file_type"),
         hidden: args.flag("hidden"),
         depth: depth.max(1) as u64,
+        stamp: args.need("age_stamp"),
+        mode: args
+            .text("mode")
+            .and_then(|text| parse_mode(text, 0, false))
+            .map(|mode| (mode, args.flag("exact_mode"))),
+        follow: args.flag("follow"),
+        checksum: args
+            .flag("get_checksum")
+            .then(|| args.need("checksum_algorithm")),
+        limit: args
+            .int("limit")
+            .map_or(usize::MAX, |limit| limit.max(1) as usize),
     };
     let (mut files, mut examined) = (Vec::new(), 0);
+    let mut skipped = serde_json::Map::new();
     for path in args.list("paths").unwrap_or_default() {
+        if !context.path(path).is_dir() {
+            let why = format!("'{path}' is not a directory");
+            skipped.insert(path.to_owned(), why.into());
+            continue;
+        }
         walk(
             context,
             &context.path(path),
@@ -139,7 +184,8 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     Ok(changed(false)
         .with("files", files)
         .with("matched", matched)
-        .with("examined", examined))
+        .with("examined", examined)
+        .with("skipped_paths", skipped))
 }
 
 fn walk(
@@ -158,6 +204,9 @@ fn walk(
     let mut entries: Vec<_> = entries.flatten().collect();
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
+        if files.len() >= wanted.limit {
+            break;
+        }
         let name = entry.file_name().to_string_lossy().into_owned();
         let (path, shown) = (
             entry.path(),
@@ -171,9 +220,15 @@ fn walk(
             if files.len() >= FILES_MAX {
                 return Err(Fault::new(format!("more than {FILES_MAX} files match")));
             }
-            files.push(describe(&shown, &found).into());
+            let mut about = describe(&shown, &found);
+            if let Some(algorithm) = wanted.checksum.filter(|_| found.is_file()) {
+                let digest = digest::of_file(algorithm, &path);
+                about.insert("checksum".into(), digest.ok().into());
+            }
+            files.push(about.into());
         }
-        if found.is_dir() && level < wanted.depth && (wanted.hidden || !name.starts_with('.')) {
+        let is_folder = found.is_dir() || (wanted.follow && path.is_dir());
+        if is_folder && level < wanted.depth && (wanted.hidden || !name.starts_with('.')) {
             walk(context, &path, &shown, level + 1, wanted, files, examined)?;
         }
     }
@@ -199,13 +254,17 @@ fn fits(name: &str, path: &Path, found: &fs::Metadata, wanted: &Wanted<'_>) -> b
     };
     let age = || {
         found
-            .modified()
-            .ok()
+            .stamp(wanted.stamp)
             .and_then(|time| SystemTime::now().duration_since(time).ok())
             .unwrap_or(Duration::ZERO)
             .as_secs() as i64
     };
+    let mode = found.mode() & 0o7777;
     kind && named
+        && wanted.mode.is_none_or(|(bits, exact)| match exact {
+            true => mode == bits,
+            false => mode & bits != 0,
+        })
         && !wanted.excludes.iter().any(|glob| glob::matches(glob, name))
         && wanted.age.is_none_or(|limit| beyond(age(), limit))
         && wanted
@@ -216,6 +275,24 @@ fn fits(name: &str, path: &Path, found: &fs::Metadata, wanted: &Wanted<'_>) -> b
                 && fs::read(path)
                     .is_ok_and(|bytes| pattern.is_match(&String::from_utf8_lossy(&bytes)))
         })
+}
+
+trait Stamp {
+    fn stamp(&self, name: &str) -> Option<SystemTime>;
+}
+
+impl Stamp for fs::Metadata {
+    fn stamp(&self, name: &str) -> Option<SystemTime> {
+        let since = |seconds: i64| {
+            let seconds = u64::try_from(seconds).ok()?;
+            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        };
+        match name {
+            "atime" => since(self.atime()),
+            "ctime" => since(self.ctime()),
+            _ => since(self.mtime()),
+        }
+    }
 }
 
 /// A number with a unit behind it; without, it counts ones.
@@ -235,6 +312,7 @@ fn number(text: &str, units: &[(&str, i64)]) -> Result<i64, Fault> {
 #[cfg(test)]
 mod tests {
     use crate::builtin::testing::Bench;
+    use crate::digest;
     use serde_json::json;
 
     #[test]
@@ -280,5 +358,23 @@ mod tests {
             ["/a/x.conf", "/a/z.txt"]
         );
         assert!(find(json!({"paths": "/none"})).is_empty());
+        let none = bench.run("find", json!({"paths": "/none"}));
+        assert!(
+            none.data["skipped_paths"]
+                .as_object()
+                .unwrap()
+                .contains_key("/none")
+        );
+        bench.run("file", json!({"path": "/a/z.txt", "mode": "0600"}));
+        assert_eq!(find(json!({"paths": "/a", "mode": "0600"})), ["/a/z.txt"]);
+        assert_eq!(
+            find(json!({"paths": "/a", "recurse": true, "limit": 1})).len(),
+            1
+        );
+        let sums = bench.run("find", json!({"paths": "/a", "patterns": "z*", "get_checksum": true, "age_stamp": "ctime", "age": "-1h"}));
+        assert_eq!(
+            sums.data["files"][0]["checksum"],
+            digest::of_bytes("sha1", b"one\n")
+        );
     }
 }

@@ -21,6 +21,21 @@ const ARGS: &[Arg] = &[
         .default("present"),
     Arg::new("gid", Kind::Int, "its number"),
     Arg::new("system", Kind::Flag, "take a number of the system's range").default("false"),
+    Arg::new("non_unique", Kind::Flag, "its number may be another's, too").default("false"),
+    Arg::new("gid_min", Kind::Int, "least number that is chosen"),
+    Arg::new("gid_max", Kind::Int, "largest number that is chosen"),
+    Arg::new(
+        "force",
+        Kind::Flag,
+        "remove it although it is an account's first group",
+    )
+    .default("false"),
+    Arg::new(
+        "local",
+        Kind::Flag,
+        "accepted for compatibility: groups are local",
+    )
+    .default("false"),
 ];
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
@@ -31,10 +46,18 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         id_of(&table, name),
         args.int("gid").map(|gid| gid.to_string()),
     );
+    let limits: Vec<String> = ["gid_min", "gid_max"]
+        .into_iter()
+        .filter_map(|name| Some(format!("{}={}", name.to_uppercase(), args.int(name)?)))
+        .collect();
     let command: Option<Vec<&str>> = match (args.need("state"), now) {
         ("absent", None) => None,
+        ("absent", Some(_)) if args.flag("force") => Some(vec!["groupdel", "-f"]),
         ("absent", Some(_)) => Some(vec!["groupdel"]),
         (_, Some(now)) => match &gid {
+            Some(gid) if *gid != now.to_string() && args.flag("non_unique") => {
+                Some(vec!["groupmod", "-o", "-g", gid])
+            }
             Some(gid) if *gid != now.to_string() => Some(vec!["groupmod", "-g", gid]),
             _ => None,
         },
@@ -45,7 +68,11 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
             }
             if let Some(gid) = &gid {
                 command.extend(["-g", gid]);
+                if args.flag("non_unique") {
+                    command.push("-o");
+                }
             }
+            command.extend(limits.iter().flat_map(|limit| ["-K", limit.as_str()]));
             Some(command)
         }
     };
@@ -58,6 +85,7 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     Ok(changed(command.is_some())
         .with("name", name)
         .with("state", args.need("state"))
+        .with("system", args.flag("system"))
         .with("gid", id_of(&table, name)))
 }
 

@@ -17,7 +17,8 @@ pub const HOSTNAME: Module = Module::new(
 
 const ARGS: &[Arg] = &[
     Arg::new("name", Kind::Text, "the name").required(),
-    Arg::new("use", Kind::Text, "accepted for compatibility").choices(&["systemd", "debian"]),
+    Arg::new("use", Kind::Text, "accepted for compatibility")
+        .choices(&["systemd", "debian", "generic"]),
 ];
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
@@ -48,7 +49,17 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
                 .map_err(|error| Fault::new(format!("set the kernel's host name: {error}")))?;
         }
     }
-    Ok(result.with("name", name))
+    let short = name.split('.').next().unwrap_or_default();
+    let mut facts = serde_json::Map::new();
+    for (fact, value) in [("ansible_hostname", short), ("ansible_nodename", name)] {
+        facts.insert(fact.to_owned(), value.into());
+    }
+    let domain = name.split_once('.').map(|(_, domain)| domain);
+    if let Some(domain) = domain {
+        facts.insert("ansible_fqdn".to_owned(), name.into());
+        facts.insert("ansible_domain".to_owned(), domain.into());
+    }
+    Ok(result.with("name", name).with("ansible_facts", facts))
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ pub const INI_FILE: Module = Module::new(
     ARGS,
     run,
 )
-.file_args();
+.file_args()
+.exclusive(&[&["value", "values"]]);
 
 const ARGS: &[Arg] = &[
     Arg::new("path", Kind::Path, "the file")
@@ -32,6 +33,26 @@ const ARGS: &[Arg] = &[
         "name of the option; with state=absent, none: the whole section",
     ),
     Arg::new("value", Kind::Text, "its value"),
+    Arg::new("values", Kind::List, "several values, a line each"),
+    Arg::new("exclusive", Kind::Flag, "no other values of that option").default("true"),
+    Arg::new(
+        "ignore_spaces",
+        Kind::Flag,
+        "other blanks around = are no change",
+    )
+    .default("false"),
+    Arg::new(
+        "modify_inactive_option",
+        Kind::Flag,
+        "a commented option of that name is replaced",
+    )
+    .default("true"),
+    Arg::new(
+        "follow",
+        Kind::Flag,
+        "accepted for compatibility: links are followed",
+    )
+    .default("false"),
     Arg::new("state", Kind::Text, "whether it is to be there")
         .choices(&["present", "absent"])
         .default("present"),
@@ -50,9 +71,20 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     let style = Style {
         no_extra_spaces: args.flag("no_extra_spaces"),
         allow_no_value: args.flag("allow_no_value"),
+        ignore_spaces: args.flag("ignore_spaces"),
+        uncomment: args.flag("modify_inactive_option"),
     };
+    let values = args.list("values").unwrap_or_default();
     let after = match (present, option) {
         (true, None) => return Err(Fault::new("option is required with state=present")),
+        (true, Some(option)) if !values.is_empty() => ini::set_all(
+            &before,
+            section,
+            option,
+            &values,
+            args.flag("exclusive"),
+            &style,
+        ),
         (true, Some(_)) if args.text("value").is_none() && !style.allow_no_value => {
             return Err(Fault::new("value is required unless allow_no_value=true"));
         }
@@ -83,6 +115,24 @@ mod tests {
         bench.converges(
             "ini_file",
             json!({"path": "/etc/x.ini", "section": "a", "option": "b", "state": "absent"}),
+        );
+        bench.converges(
+            "ini_file",
+            json!({"path": "/etc/x.ini", "section": "a", "option": "c", "values": ["1", "2"], "no_extra_spaces": true}),
+        );
+        bench.converges(
+            "ini_file",
+            json!({"path": "/etc/x.ini", "section": "a", "option": "c", "values": ["2", "3"], "no_extra_spaces": true}),
+        );
+        assert_eq!(bench.read("/etc/x.ini"), "[a]\nc=2\nc=3\n");
+        bench.converges(
+            "ini_file",
+            json!({"path": "/etc/x.ini", "section": "a", "option": "c", "values": ["4"], "exclusive": false}),
+        );
+        assert!(
+            !bench
+                .run("ini_file", json!({"path": "/etc/x.ini", "section": "a", "option": "c", "value": "2", "ignore_spaces": true}))
+                .changed
         );
     }
 }

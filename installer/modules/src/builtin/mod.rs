@@ -1,25 +1,42 @@
 //! The modules, one file each, and the one list of them.
+mod alternatives;
 mod apt;
+mod apt_key;
+mod apt_repository;
 mod assemble;
+mod authorized_key;
 mod blockinfile;
 mod command;
 mod copy;
 mod cron;
+mod deb822_repository;
+mod debconf;
+mod dpkg_selections;
 mod file;
+mod filesystem;
 mod find;
 mod get_url;
+mod getent;
+mod git;
 mod group;
 mod hostname;
 mod ini_file;
+mod iptables;
+mod known_hosts;
 mod lineinfile;
+mod lvg;
+mod lvol;
 mod modprobe;
 mod mount;
 mod mysql;
 mod mysql_db;
 mod mysql_user;
+mod parted;
 mod ping;
+mod pip;
 mod rabbitmq_user;
 mod rabbitmq_vhost;
+mod reboot;
 mod replace;
 mod script;
 mod service;
@@ -27,10 +44,12 @@ mod setup;
 mod slurp;
 mod stat;
 mod sysctl;
+mod tempfile;
 #[cfg(test)]
 pub mod testing;
 mod timezone;
 mod unarchive;
+mod uri;
 mod user;
 mod wait_for;
 
@@ -38,28 +57,45 @@ use crate::spec::Module;
 
 /// In name order: [`crate::find`] searches it by halves.
 pub const ALL: &[&Module] = &[
+    &alternatives::ALTERNATIVES,
     &apt::APT,
+    &apt_key::APT_KEY,
+    &apt_repository::APT_REPOSITORY,
     &assemble::ASSEMBLE,
+    &authorized_key::AUTHORIZED_KEY,
     &blockinfile::BLOCKINFILE,
     &command::COMMAND,
     &copy::COPY,
     &cron::CRON,
+    &deb822_repository::DEB822_REPOSITORY,
+    &debconf::DEBCONF,
+    &dpkg_selections::DPKG_SELECTIONS,
     &file::FILE,
+    &filesystem::FILESYSTEM,
     &find::FIND,
     &get_url::GET_URL,
+    &getent::GETENT,
+    &git::GIT,
     &group::GROUP,
     &hostname::HOSTNAME,
     &ini_file::INI_FILE,
+    &iptables::IPTABLES,
+    &known_hosts::KNOWN_HOSTS,
     &lineinfile::LINEINFILE,
+    &lvg::LVG,
+    &lvol::LVOL,
     &modprobe::MODPROBE,
     &mount::MOUNT,
     &mysql_db::MYSQL_DB,
     &mysql_user::MYSQL_USER,
     &apt::PACKAGE,
+    &parted::PARTED,
     &ping::PING,
+    &pip::PIP,
     &rabbitmq_user::RABBITMQ_USER,
     &rabbitmq_vhost::RABBITMQ_VHOST,
     &command::RAW,
+    &reboot::REBOOT,
     &replace::REPLACE,
     &script::SCRIPT,
     &service::SERVICE,
@@ -70,9 +106,11 @@ pub const ALL: &[&Module] = &[
     &sysctl::SYSCTL,
     &service::SYSTEMD,
     &service::SYSTEMD_SERVICE,
+    &tempfile::TEMPFILE,
     &copy::TEMPLATE,
     &timezone::TIMEZONE,
     &unarchive::UNARCHIVE,
+    &uri::URI,
     &user::USER,
     &wait_for::WAIT_FOR,
 ];

@@ -17,13 +17,16 @@ pub const MOUNT: Module = Module::new(
 
 const ARGS: &[Arg] = &[
     Arg::new("path", Kind::Path, "where it is mounted").aliases(&["name"]).required(),
-    Arg::new("state", Kind::Text, "mounted: in fstab and mounted; present: in fstab only; unmounted: only not mounted; absent: neither").choices(&["mounted", "present", "unmounted", "absent", "remounted", "ephemeral"]).required(),
+    Arg::new("state", Kind::Text, "mounted: in fstab and mounted; present: in fstab only; unmounted: only not mounted; absent: neither").choices(&["mounted", "present", "unmounted", "absent", "absent_from_fstab", "remounted", "ephemeral"]).required(),
     Arg::new("src", Kind::Text, "device or share"),
     Arg::new("fstype", Kind::Text, "kind of file system"),
     Arg::new("opts", Kind::Text, "options").default("defaults"),
     Arg::new("dump", Kind::Text, "fifth field of fstab").default("0"),
     Arg::new("passno", Kind::Text, "sixth field of fstab").default("0"),
     Arg::new("fstab", Kind::Path, "the table").default("/etc/fstab"),
+    Arg::new("boot", Kind::Flag, "mount it at boot").default("true"),
+    Arg::new("backup", Kind::Flag, "keep the old table").default("false"),
+    Arg::new("opts_no_log", Kind::Flag, "the options are a secret").default("false"),
 ];
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
@@ -33,12 +36,16 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         args.need("fstab"),
     );
     let path = if path.is_empty() { "/" } else { path };
+    let mut opts = args.need("opts").to_owned();
+    if !args.flag("boot") && !opts.split(',').any(|option| option == "noauto") {
+        opts.push_str(",noauto");
+    }
     let entry = match (state, args.text("src"), args.text("fstype")) {
         ("mounted" | "present" | "ephemeral", Some(src), Some(kind)) => Some([
             src,
             path,
             kind,
-            args.need("opts"),
+            &opts,
             args.need("dump"),
             args.need("passno"),
         ]),
@@ -50,9 +57,12 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         _ => None,
     };
     let mut result = changed(false);
-    if matches!(state, "mounted" | "present" | "absent") {
+    if matches!(
+        state,
+        "mounted" | "present" | "absent" | "absent_from_fstab"
+    ) {
         let before = std::fs::read_to_string(context.path(fstab)).unwrap_or_default();
-        let after = edit(&before, path, entry.as_ref());
+        let after = edit(&before, path, args.text("src"), entry.as_ref());
         if before != after {
             result = place(
                 context,
@@ -61,9 +71,12 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
                     content: after.as_bytes(),
                     attributes: Attributes::default(),
                     validate: None,
-                    backup: false,
+                    backup: args.flag("backup"),
                 },
             )?;
+            if args.flag("opts_no_log") {
+                result.diff.clear();
+            }
         }
     }
     let mounted = is_mounted(
@@ -91,18 +104,47 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
             context.must(&act)?;
         }
     }
-    Ok(result.with("name", path))
+    if state == "absent" {
+        result.changed |= remove_point(context, path)?;
+    }
+    result = result
+        .with("name", path)
+        .with("fstab", fstab)
+        .with("boot", args.flag("boot"));
+    for (name, value) in [("src", args.text("src")), ("fstype", args.text("fstype"))] {
+        result = result.with(name, value);
+    }
+    Ok(match args.flag("opts_no_log") {
+        true => result,
+        false => result.with("opts", opts),
+    })
+}
+
+/// Removes the empty folder on which something was mounted.
+fn remove_point(context: &Context<'_>, path: &str) -> Result<bool, Fault> {
+    let point = context.path(path);
+    let is_empty = std::fs::read_dir(&point).is_ok_and(|mut entries| entries.next().is_none());
+    if path == "/" || !is_empty {
+        return Ok(false);
+    }
+    if !context.check {
+        std::fs::remove_dir(&point).map_err(Fault::io(format!("remove {path}")))?;
+    }
+    Ok(true)
 }
 
 /// The table with one entry for `path`, or none. Comments and other entries stay as they are.
-fn edit(fstab: &str, path: &str, entry: Option<&[&str; 6]>) -> String {
+fn edit(fstab: &str, path: &str, src: Option<&str>, entry: Option<&[&str; 6]>) -> String {
     let escaped = |field: &str| field.replace(' ', "\\040").replace('\t', "\\011");
     let path = escaped(path);
     let mut wanted = entry.map(|fields| fields.map(escaped).join(" "));
     let mut out = String::new();
     for line in fstab.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let is_it = !line.trim_start().starts_with('#') && fields.get(1) == Some(&path.as_str());
+        // Swap is mounted nowhere: there the device tells entries apart.
+        let is_it = !line.trim_start().starts_with('#')
+            && fields.get(1) == Some(&path.as_str())
+            && (path != "none" || fields.first().copied() == src.map(escaped).as_deref());
         let kept = match (is_it, &wanted) {
             (false, _) => line.to_owned(),
             (true, Some(entry)) => {
@@ -141,7 +183,6 @@ mod tests {
         bench.write("/etc/fstab", "# table\nLABEL=root / ext4 defaults 0 1\n");
         bench.write("/proc/self/mounts", "/dev/vda2 / ext4 rw 0 0\n");
         bench.write("/srv/keep", "");
-        std::fs::create_dir_all(bench.path("/srv/nfs data")).unwrap();
         bench.program("mount", "for last; do :; done; printf 'x %s nfs rw 0 0\\n' \"$(echo \"$last\" | sed 's/ /\\\\040/')\" >> $ROOT/proc/self/mounts");
         bench.program("umount", "sed -i '/nfs/d' $ROOT/proc/self/mounts");
         bench.converges("mount", json!({"path": "/srv/nfs data", "src": "10.0.0.1:/x", "fstype": "nfs", "state": "mounted"}));
@@ -149,7 +190,20 @@ mod tests {
             bench.read("/etc/fstab"),
             "# table\nLABEL=root / ext4 defaults 0 1\n10.0.0.1:/x /srv/nfs\\040data nfs defaults 0 0\n"
         );
+        bench.converges(
+            "mount",
+            json!({"path": "/srv/nfs data", "state": "unmounted"}),
+        );
         bench.converges("mount", json!({"path": "/srv/nfs data", "state": "absent"}));
+        assert!(!bench.path("/srv/nfs data").exists());
+        for device in ["/dev/vdb", "/dev/vdc"] {
+            bench.converges("mount", json!({"path": "none", "src": device, "fstype": "swap", "opts": "sw", "boot": false, "state": "present"}));
+        }
+        assert!(
+            bench
+                .read("/etc/fstab")
+                .ends_with("/dev/vdb none swap sw,noauto 0 0\n/dev/vdc none swap sw,noauto 0 0\n")
+        );
         assert!(
             bench
                 .run("mount", json!({"path": "/x", "state": "present"}))

@@ -32,6 +32,11 @@ const ARGS: &[Arg] = &[
     .default(""),
     Arg::new("after", Kind::Text, "only behind the first match of this"),
     Arg::new("before", Kind::Text, "only before the first match of this"),
+    Arg::new(
+        "encoding",
+        Kind::Text,
+        "accepted for compatibility: text is UTF-8",
+    ),
     Arg::new("backup", Kind::Flag, "keep the old file").default("false"),
     Arg::new(
         "validate",

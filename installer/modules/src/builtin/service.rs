@@ -66,8 +66,35 @@ const SERVICE_ARGS: &[Arg] = &[
     .default("false"),
     Arg::new("no_block", Kind::Flag, "do not wait until it has started").default("false"),
     Arg::new("use", Kind::Text, "service manager")
-        .choices(&["auto", "systemd", "service"])
+        .choices(&[
+            "auto",
+            "systemd",
+            "service",
+            "ansible.builtin.systemd",
+            "ansible.builtin.service",
+        ])
         .default("auto"),
+    Arg::new(
+        "sleep",
+        Kind::Int,
+        "accepted for compatibility: only of init scripts",
+    ),
+    Arg::new(
+        "pattern",
+        Kind::Text,
+        "accepted for compatibility: only of init scripts",
+    ),
+    Arg::new(
+        "runlevel",
+        Kind::Text,
+        "accepted for compatibility: only of init scripts",
+    ),
+    Arg::new(
+        "arguments",
+        Kind::Text,
+        "accepted for compatibility: only of init scripts",
+    )
+    .aliases(&["args"]),
 ];
 
 const SYSTEMD_ARGS: &[Arg] = &[
@@ -93,17 +120,22 @@ const SYSTEMD_ARGS: &[Arg] = &[
     Arg::new("no_block", Kind::Flag, "do not wait until it has started").default("false"),
     Arg::new("force", Kind::Flag, "overwrite links when enabling").default("false"),
     Arg::new("scope", Kind::Text, "whose systemd")
-        .choices(&["system"])
+        .choices(&["system", "user", "global"])
         .default("system"),
 ];
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
+    let scope: &[&str] = match args.text("scope") {
+        Some("user") => &["systemctl", "--user"],
+        Some("global") => &["systemctl", "--global"],
+        _ => &["systemctl"],
+    };
     for (flag, verb) in [
         ("daemon_reload", "daemon-reload"),
         ("daemon_reexec", "daemon-reexec"),
     ] {
         if args.flag(flag) && !context.check {
-            context.must(&["systemctl", verb])?;
+            context.must(&[scope, &[verb]].concat())?;
         }
     }
     let Some(name) = args.text("name") else {
@@ -115,7 +147,7 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         }
         return Ok(changed(false));
     };
-    let unit = show(context, name)?;
+    let unit = show(context, scope, name)?;
     if !unit.is_known() {
         // In check mode an earlier task may be about to install it.
         if context.check {
@@ -136,7 +168,7 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         steps.push(if masked { "mask" } else { "unmask" });
     }
     if let Some(enabled) = args.given_flag("enabled")
-        && enabled != is_enabled(context, name, &unit)?
+        && enabled != is_enabled(context, scope, name, &unit)?
     {
         steps.push(if enabled { "enable" } else { "disable" });
     }
@@ -164,10 +196,10 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     }
     if unit.get("NeedDaemonReload") == "yes" && !steps.is_empty() {
         // systemd would act on the old file and only warn.
-        context.must(&["systemctl", "daemon-reload"])?;
+        context.must(&[scope, &["daemon-reload"]].concat())?;
     }
     for step in steps {
-        let mut command = vec!["systemctl", step, name];
+        let mut command = [scope, &[step, name]].concat();
         if args.flag("no_block") && matches!(step, "start" | "stop" | "restart" | "reload") {
             command.insert(1, "--no-block");
         }
@@ -175,6 +207,19 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
             command.insert(1, "--force");
         }
         act(context, name, &command)?;
+    }
+    if let Some(enabled) = args.given_flag("enabled") {
+        result = result.with("enabled", enabled);
+    }
+    if let Some(state) = args.text("state") {
+        result = result.with(
+            "state",
+            if state == "stopped" {
+                "stopped"
+            } else {
+                "started"
+            },
+        );
     }
     Ok(result)
 }
@@ -234,15 +279,9 @@ impl Unit {
     }
 }
 
-fn show(context: &mut Context<'_>, name: &str) -> Result<Unit, Fault> {
-    let text = context.must(&[
-        "systemctl",
-        "show",
-        "--no-pager",
-        "-p",
-        "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID",
-        name,
-    ])?;
+fn show(context: &mut Context<'_>, scope: &[&str], name: &str) -> Result<Unit, Fault> {
+    let fields = "Id,Names,Description,FragmentPath,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,Result,ExecMainStatus";
+    let text = context.must(&[scope, &["show", "--no-pager", "-p", fields, name]].concat())?;
     Ok(Unit(
         text.lines()
             .filter_map(|line| line.split_once('='))
@@ -251,13 +290,18 @@ fn show(context: &mut Context<'_>, name: &str) -> Result<Unit, Fault> {
     ))
 }
 
-fn is_enabled(context: &mut Context<'_>, name: &str, unit: &Unit) -> Result<bool, Fault> {
+fn is_enabled(
+    context: &mut Context<'_>,
+    scope: &[&str],
+    name: &str,
+    unit: &Unit,
+) -> Result<bool, Fault> {
     match unit.get("UnitFileState") {
         "enabled" | "enabled-runtime" | "static" | "alias" | "indirect" | "linked" => Ok(true),
         "disabled" | "masked" | "masked-runtime" => Ok(false),
         // Units made from init scripts: only systemctl knows how to ask.
         _ => Ok(context
-            .output(&["systemctl", "is-enabled", "--quiet", name])?
+            .output(&[scope, &["is-enabled", "--quiet", name]].concat())?
             .rc
             == 0),
     }

@@ -2,13 +2,14 @@
 //!
 //! Read from `/proc`, `/sys` and `/etc`; the routing table from `/proc/net/route`, addresses from the kernel.
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use agent_protocol::task::TaskResult;
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
 use crate::context::{Context, Fault, With, changed};
+use crate::facts::{hardware, local, software};
 use crate::spec::{Arg, Effect, Kind, Module};
 use crate::text::glob;
 
@@ -26,11 +27,12 @@ const ARGS: &[Arg] = &[
         "accepted for compatibility: all are cheap",
     ),
     Arg::new("gather_timeout", Kind::Int, "accepted for compatibility"),
-    Arg::new("fact_path", Kind::Path, "accepted for compatibility"),
+    Arg::new("fact_path", Kind::Path, "folder of the node's own facts")
+        .default("/etc/ansible/facts.d"),
 ];
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
-    let mut facts = gather(context);
+    let mut facts = gather(context, args.need("fact_path"));
     if let Some(patterns) = args.list("filter").filter(|patterns| !patterns.is_empty()) {
         facts.retain(|name, _| {
             patterns.iter().any(|pattern| {
@@ -42,7 +44,9 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     Ok(changed(false).with("ansible_facts", facts))
 }
 
-fn gather(context: &Context<'_>) -> Map<String, Value> {
+fn gather(context: &mut Context<'_>, local: &str) -> Map<String, Value> {
+    let (time, local) = (software::date_time(context), local::gather(context, local));
+    let context = &*context;
     let read = |path: &str| std::fs::read_to_string(context.path(path)).unwrap_or_default();
     let line = |path: &str| read(path).trim().to_owned();
     let mut facts = Map::new();
@@ -125,12 +129,23 @@ fn gather(context: &Context<'_>) -> Map<String, Value> {
             .unwrap_or(1)
             .into(),
     );
-    fact("processor", field("model name").into());
+    let (processors, threads) = hardware::processors(&cpuinfo);
+    fact("processor", processors.into());
+    fact("processor_threads_per_core", threads.into());
     for (name, file) in [
         ("system_vendor", "sys_vendor"),
         ("product_name", "product_name"),
         ("product_serial", "product_serial"),
         ("product_uuid", "product_uuid"),
+        ("product_version", "product_version"),
+        ("bios_vendor", "bios_vendor"),
+        ("bios_version", "bios_version"),
+        ("bios_date", "bios_date"),
+        ("board_name", "board_name"),
+        ("board_vendor", "board_vendor"),
+        ("board_serial", "board_serial"),
+        ("chassis_vendor", "chassis_vendor"),
+        ("chassis_serial", "chassis_serial"),
     ] {
         fact(name, line(&format!("/sys/class/dmi/id/{file}")).into());
     }
@@ -143,6 +158,57 @@ fn gather(context: &Context<'_>) -> Map<String, Value> {
             .unwrap_or(0)
             .into(),
     );
+
+    fact("devices", hardware::devices(context));
+    fact("mounts", hardware::mounts(context));
+    fact("memory_mb", hardware::memory(&meminfo));
+    let (guest, host) = hardware::virtualization(context);
+    let (kind, role) = match (guest.first(), host.first()) {
+        (Some(kind), _) => (*kind, "guest"),
+        (None, Some(kind)) => (*kind, "host"),
+        (None, None) => ("NA", "NA"),
+    };
+    fact("virtualization_type", kind.into());
+    fact("virtualization_role", role.into());
+    fact("virtualization_tech_guest", guest.into());
+    fact("virtualization_tech_host", host.into());
+    let (command_line, all) = software::command_line(&read("/proc/cmdline"));
+    fact("cmdline", command_line);
+    fact("proc_cmdline", all);
+    fact("dns", software::dns(&read("/etc/resolv.conf")));
+    fact("loadavg", software::load(&read("/proc/loadavg")));
+    fact("date_time", time);
+    fact("local", local);
+    let version = line("/etc/debian_version");
+    fact("lsb", software::lsb(&read("/etc/os-release"), &version));
+    fact(
+        "userspace_bits",
+        if cfg!(target_pointer_width = "64") {
+            "64"
+        } else {
+            "32"
+        }
+        .into(),
+    );
+    fact("userspace_architecture", std::env::consts::ARCH.into());
+    let environment: Map<String, Value> = std::env::vars()
+        .chain(context.environment.iter().cloned())
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    fact("env", environment.into());
+    for (name, value) in software::user(context)
+        .into_iter()
+        .chain(software::security(context))
+    {
+        fact(name, value);
+    }
+    for (name, value) in software::host_keys(context) {
+        fact(&name, value);
+    }
+    if let Some((version, about)) = software::python(context) {
+        fact("python_version", version.into());
+        fact("python", about);
+    }
 
     let interfaces = interfaces(context);
     fact(
@@ -161,6 +227,21 @@ fn gather(context: &Context<'_>) -> Map<String, Value> {
     fact(
         "default_ipv4",
         default_ipv4(&read("/proc/net/route"), &interfaces),
+    );
+    let sixes = |nic: &Value| nic["ipv6"].as_array().cloned().unwrap_or_default();
+    fact(
+        "all_ipv6_addresses",
+        interfaces
+            .values()
+            .flat_map(sixes)
+            .map(|six| six["address"].clone())
+            .filter(|address| address != "::1")
+            .collect::<Vec<_>>()
+            .into(),
+    );
+    fact(
+        "default_ipv6",
+        default_ipv6(&read("/proc/net/ipv6_route"), &interfaces),
     );
     for (name, value) in interfaces {
         // Ansible puts the interface's name into the fact's; a dash or dot is no part of a variable.
@@ -250,6 +331,8 @@ fn interfaces(context: &Context<'_>) -> BTreeMap<String, Value> {
     let Ok(folder) = std::fs::read_dir(context.path("/sys/class/net")) else {
         return BTreeMap::new();
     };
+    let table = std::fs::read_to_string(context.path("/proc/net/if_inet6")).unwrap_or_default();
+    let sixes = ipv6_addresses(&table);
     let mut out = BTreeMap::new();
     for name in folder.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
         let line = |file: &str| {
@@ -273,9 +356,76 @@ fn interfaces(context: &Context<'_>) -> BTreeMap<String, Value> {
                 "broadcast": Ipv4Addr::from_bits(address.to_bits() | !netmask.to_bits()).to_string(),
             });
         }
+        let six = sixes.get(&name).cloned().unwrap_or_default();
+        if !six.is_empty() {
+            nic["ipv6"] = six.into();
+        }
         out.insert(name, nic);
     }
     out
+}
+
+/// Addresses by interface, from the text of `/proc/net/if_inet6`.
+fn ipv6_addresses(table: &str) -> BTreeMap<String, Vec<Value>> {
+    let mut out: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [address, _, prefix, scope, _, name] = fields.as_slice() else {
+            continue;
+        };
+        let (Ok(bits), Ok(prefix)) = (
+            u128::from_str_radix(address, 16),
+            u8::from_str_radix(prefix, 16),
+        ) else {
+            continue;
+        };
+        let scope = match *scope {
+            "00" => "global",
+            "10" => "host",
+            "20" => "link",
+            "40" => "site",
+            _ => "unknown",
+        };
+        let address = Ipv6Addr::from_bits(bits).to_string();
+        out.entry((*name).to_owned())
+            .or_default()
+            .push(json!({"address": address, "prefix": prefix.to_string(), "scope": scope}));
+    }
+    out
+}
+
+/// The interface and gateway of the default route, from the text of `/proc/net/ipv6_route`.
+fn default_ipv6(routes: &str, interfaces: &BTreeMap<String, Value>) -> Value {
+    let zero = "0".repeat(32);
+    for line in routes.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [target, "00", _, _, gateway, _, _, _, _, name] = fields.as_slice() else {
+            continue;
+        };
+        if *target != zero || *gateway == zero {
+            continue;
+        }
+        let (Ok(gateway), Some(nic)) = (u128::from_str_radix(gateway, 16), interfaces.get(*name))
+        else {
+            continue;
+        };
+        let own = nic["ipv6"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|six| six["scope"] == "global");
+        let mut out = own.and_then(Value::as_object).cloned().unwrap_or_default();
+        out.insert(
+            "gateway".into(),
+            Ipv6Addr::from_bits(gateway).to_string().into(),
+        );
+        out.insert("interface".into(), (*name).into());
+        for key in ["macaddress", "mtu", "type"] {
+            out.insert(key.into(), nic.get(key).cloned().unwrap_or(Value::Null));
+        }
+        return out.into();
+    }
+    json!({})
 }
 
 /// First IPv4 address and netmask of each interface.
@@ -361,10 +511,25 @@ mod tests {
             ("/sys/class/net/eth1/address", "52:54:00:aa:00:02\n"),
             ("/sys/class/net/eth1/operstate", "up\n"),
             ("/sys/class/net/eth1/mtu", "1500\n"),
+            (
+                "/proc/net/if_inet6",
+                "fd000000000000000000000000000011 03 40 00 80     eth1\nfe80000000000000505400fffeaa0002 03 40 20 80     eth1\n",
+            ),
+            (
+                "/proc/net/ipv6_route",
+                "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fd000000000000000000000000000001 00000400 00000001 00000000 00000003     eth1\n",
+            ),
         ] {
             bench.write(path, content);
         }
-        let facts = bench.run("setup", json!({})).data["ansible_facts"].clone();
+        let mut facts = bench.run("setup", json!({})).data["ansible_facts"].clone();
+        // What differs from one machine and moment to another.
+        facts.as_object_mut().unwrap().retain(|name, _| {
+            !["ansible_env", "ansible_date_time"].contains(&name.as_str())
+                && !["ansible_user_", "ansible_real_", "ansible_effective_"]
+                    .iter()
+                    .any(|start| name.starts_with(start))
+        });
         insta::assert_json_snapshot!(facts);
         let few = bench
             .run(

@@ -1,17 +1,15 @@
 //! `stat`: what is known of a file.
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
 
 use agent_protocol::task::TaskResult;
+use nix::unistd::AccessFlags;
 use serde_json::{Map, Value, json};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
 
 use crate::args::Args;
 use crate::attributes::name_of;
 use crate::context::{Context, Fault, With, changed};
+use crate::digest;
 use crate::spec::{Arg, Effect, Kind, Module};
 
 pub const STAT: Module = Module::new(
@@ -30,16 +28,24 @@ const ARGS: &[Arg] = &[
     Arg::new("get_checksum", Kind::Flag, "with its checksum").default("true"),
     Arg::new("checksum_algorithm", Kind::Text, "which")
         .aliases(&["checksum", "checksum_algo"])
-        .choices(&["sha1", "sha256"])
+        .choices(digest::NAMES)
         .default("sha1"),
     Arg::new(
         "get_mime",
         Kind::Flag,
         "accepted for compatibility, not answered",
     )
+    .aliases(&["mime", "mime_type", "mime-type"])
     .default("false"),
     Arg::new(
         "get_attributes",
+        Kind::Flag,
+        "accepted for compatibility, not answered",
+    )
+    .aliases(&["attr", "attributes"])
+    .default("false"),
+    Arg::new(
+        "get_md5",
         Kind::Flag,
         "accepted for compatibility, not answered",
     )
@@ -68,6 +74,13 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
                 .into(),
         );
     }
+    for (key, mode) in [
+        ("readable", AccessFlags::R_OK),
+        ("writeable", AccessFlags::W_OK),
+        ("executable", AccessFlags::X_OK),
+    ] {
+        stat.insert(key.into(), nix::unistd::access(&path, mode).is_ok().into());
+    }
     for (key, file, id) in [
         ("pw_name", "/etc/passwd", found.uid()),
         ("gr_name", "/etc/group", found.gid()),
@@ -80,11 +93,7 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         }
     }
     if found.is_file() && args.flag("get_checksum") {
-        let digest = if args.need("checksum_algorithm") == "sha256" {
-            digest::<Sha256>(&path)
-        } else {
-            digest::<Sha1>(&path)
-        };
+        let digest = digest::of_file(args.need("checksum_algorithm"), &path);
         stat.insert(
             "checksum".into(),
             digest.map_err(Fault::io(format!("read {name}")))?.into(),
@@ -134,18 +143,6 @@ pub fn describe(path: &str, found: &fs::Metadata) -> Map<String, Value> {
         ]
         .map(|(key, value)| (key.to_owned(), value)),
     )
-}
-
-fn digest<D: Digest>(path: &Path) -> std::io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let mut digest = D::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(digest.finalize())),
-            length => digest.update(&buffer[..length]),
-        }
-    }
 }
 
 #[cfg(test)]

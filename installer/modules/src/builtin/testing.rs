@@ -82,6 +82,11 @@ impl Bench {
         self.run_with(module, args, false)
     }
 
+    /// What check mode says.
+    pub fn check(&self, module: &str, args: Value) -> TaskResult {
+        self.run_with(module, args, true)
+    }
+
     fn run_with(&self, module: &str, args: Value, check: bool) -> TaskResult {
         let task = Task {
             id: "run/node/task/0".into(),
@@ -165,4 +170,11 @@ impl Bench {
         out.sort();
         out
     }
+}
+
+/// Whether a program is there; tests that call it skip themselves without.
+pub fn has(program: &str) -> bool {
+    ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(program).exists())
 }

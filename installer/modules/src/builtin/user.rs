@@ -1,9 +1,13 @@
 //! `user`: an account of the node, by shadow's own programs. A password comes as a hash, by standard input.
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
 use agent_protocol::task::TaskResult;
 
 use super::group::shadow;
 use crate::args::Args;
-use crate::attributes::{id_of, name_of};
+use crate::attributes::{Attributes, account_of, name_of};
 use crate::context::{Context, Fault, With, changed};
 use crate::process::Start;
 use crate::spec::{Arg, Effect, Kind, Module};
@@ -24,6 +28,7 @@ const ARGS: &[Arg] = &[
         .choices(&["present", "absent"])
         .default("present"),
     Arg::new("uid", Kind::Int, "its number"),
+    Arg::new("non_unique", Kind::Flag, "its number may be another's, too").default("false"),
     Arg::new("group", Kind::Text, "its first group"),
     Arg::new("groups", Kind::List, "its other groups"),
     Arg::new("append", Kind::Flag, "keep other groups that it is in").default("false"),
@@ -32,13 +37,30 @@ const ARGS: &[Arg] = &[
     Arg::new("create_home", Kind::Flag, "make that folder")
         .aliases(&["createhome"])
         .default("true"),
+    Arg::new("move_home", Kind::Flag, "move what is in the old folder").default("false"),
+    Arg::new("skeleton", Kind::Text, "folder whose files a new home gets"),
+    Arg::new("umask", Kind::Text, "of a new home"),
     Arg::new("system", Kind::Flag, "take a number of the system's range").default("false"),
+    Arg::new("uid_min", Kind::Int, "least number that is chosen"),
+    Arg::new("uid_max", Kind::Int, "largest number that is chosen"),
     Arg::new("comment", Kind::Text, "who it is"),
     Arg::new(
         "password",
         Kind::Text,
         "hash as in /etc/shadow, or ! to lock it",
     ),
+    Arg::new("password_lock", Kind::Flag, "no password lets anybody in"),
+    Arg::new(
+        "password_expire_max",
+        Kind::Int,
+        "days for which a password is good",
+    ),
+    Arg::new(
+        "password_expire_min",
+        Kind::Int,
+        "days before it can be changed",
+    ),
+    Arg::new("password_expire_warn", Kind::Int, "days of warning before"),
     Arg::new(
         "update_password",
         Kind::Text,
@@ -46,50 +68,179 @@ const ARGS: &[Arg] = &[
     )
     .choices(&["always", "on_create"])
     .default("always"),
+    Arg::new(
+        "expires",
+        Kind::Text,
+        "second since 1970 when the account ends; negative: never",
+    ),
+    Arg::new("generate_ssh_key", Kind::Flag, "make a key for SSH").default("false"),
+    Arg::new("ssh_key_type", Kind::Text, "kind of key")
+        .choices(&["rsa", "ed25519", "ecdsa", "dsa"])
+        .default("rsa"),
+    Arg::new("ssh_key_bits", Kind::Int, "its length"),
+    Arg::new(
+        "ssh_key_file",
+        Kind::Path,
+        "its file; below the home folder unless it begins with /",
+    ),
+    Arg::new("ssh_key_comment", Kind::Text, "what is written behind it"),
     Arg::new("remove", Kind::Flag, "remove its home folder with it").default("false"),
+    Arg::new("force", Kind::Flag, "remove it although it is in use").default("false"),
+    Arg::new(
+        "local",
+        Kind::Flag,
+        "accepted for compatibility: accounts are local",
+    )
+    .default("false"),
+    Arg::new("seuser", Kind::Text, "accepted for compatibility"),
+    Arg::new("login_class", Kind::Text, "accepted for compatibility"),
 ];
+
+/// What the tables say of an account and what is to be changed.
+struct Tables {
+    passwd: String,
+    groups: String,
+    shadow: String,
+}
+
+impl Tables {
+    fn read(context: &Context<'_>) -> Self {
+        let read = |file: &str| fs::read_to_string(context.path(file)).unwrap_or_default();
+        Tables {
+            passwd: read("/etc/passwd"),
+            groups: read("/etc/group"),
+            shadow: read("/etc/shadow"),
+        }
+    }
+
+    fn account(&self, name: &str) -> Option<Vec<&str>> {
+        self.passwd
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields[0] == name && fields.len() >= 7)
+    }
+
+    /// A field of `/etc/shadow`.
+    fn shadow(&self, name: &str, index: usize) -> Option<&str> {
+        self.shadow
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields[0] == name)
+            .and_then(|fields| fields.get(index).copied())
+    }
+
+    /// The groups that name the account as a member.
+    fn groups_of(&self, name: &str) -> Vec<&str> {
+        self.groups
+            .lines()
+            .filter(|line| {
+                line.rsplit(':')
+                    .next()
+                    .is_some_and(|members| members.split(',').any(|member| member == name))
+            })
+            .filter_map(|line| line.split(':').next())
+            .collect()
+    }
+}
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     let name = args.need("name");
-    let read = |file: &str| std::fs::read_to_string(context.path(file)).unwrap_or_default();
-    let (passwd, groups, shadow_file) =
-        (read("/etc/passwd"), read("/etc/group"), read("/etc/shadow"));
-    let account: Option<Vec<&str>> = passwd
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields[0] == name && fields.len() >= 7);
+    let tables = Tables::read(context);
+    let exists = tables.account(name).is_some();
     let result = |done: bool| {
         changed(done)
             .with("name", name)
             .with("state", args.need("state"))
     };
     if args.need("state") == "absent" {
-        if account.is_some() && !context.check {
-            shadow(
-                context,
-                if args.flag("remove") {
-                    &["userdel", "-r"]
-                } else {
-                    &["userdel"]
-                },
-                name,
-            )?;
+        if exists && !context.check {
+            let mut argv = vec!["userdel"];
+            if args.flag("force") {
+                argv.push("-f");
+            }
+            if args.flag("remove") {
+                argv.push("-r");
+            }
+            shadow(context, &argv, name)?;
         }
-        return Ok(result(account.is_some()));
+        return Ok(result(exists)
+            .with("remove", args.flag("remove"))
+            .with("force", args.flag("force")));
     }
-    let hash_now = shadow_file.lines().find_map(|line| {
-        line.strip_prefix(name)?
-            .strip_prefix(':')?
-            .split(':')
-            .next()
-    });
-    let password = args.text("password").filter(|wanted| match account {
-        Some(_) => args.need("update_password") == "always" && hash_now != Some(*wanted),
-        None => true,
-    });
-    let mut command: Vec<String> = Vec::new();
-    let mut option = |option: &str, value: String| command.extend([option.to_owned(), value]);
+    let options = options(args, &tables, name)?;
+    let password = password(args, &tables, name);
+    let ages = ages(args, &tables, name);
+    let mut done = !exists || !options.is_empty() || password.is_some() || !ages.is_empty();
+    let mut result = result(done);
+    if done {
+        let mut told: Vec<String> = options.clone();
+        told.extend(password.map(|_| "password".to_owned()));
+        told.extend(ages.clone());
+        let verb = if exists { "" } else { "new\n" };
+        result.diff = context.diff_of(name, "", &format!("{verb}{}\n", told.join(" ")));
+    }
+    if done && !context.check {
+        if !exists || !options.is_empty() {
+            let mut argv = vec![if exists { "usermod" } else { "useradd" }];
+            argv.extend(options.iter().map(String::as_str));
+            shadow(context, &argv, name)?;
+        }
+        if let Some(hash) = password {
+            set_password(context, name, hash)?;
+        }
+        if !ages.is_empty() {
+            let root = context.root.display().to_string();
+            let mut argv = vec!["chage"];
+            if !context.is_live() {
+                argv.extend(["--root", &root]);
+            }
+            argv.extend(ages.iter().map(String::as_str));
+            argv.extend(["--", name]);
+            context.must(&argv)?;
+        }
+    }
+    let tables = Tables::read(context);
+    let Some(account) = account_of(&tables.passwd, name) else {
+        return Ok(result);
+    };
+    if args.flag("create_home")
+        && exists
+        && make_home(context, args, &account.home, (account.uid, account.gid))?
+    {
+        done = true;
+    }
+    if args.flag("generate_ssh_key") {
+        let (made, fields) = ssh_key(context, args, &account.home, (account.uid, account.gid))?;
+        done |= made;
+        for (key, value) in fields {
+            result = result.with(key, value);
+        }
+    }
+    result.changed |= done;
+    if args.text("password").is_some() {
+        result = result.with("password", "NOT_LOGGING_PASSWORD");
+    }
+    let comment = tables.account(name).map(|fields| fields[4].to_owned());
+    Ok(result
+        .with("uid", account.uid)
+        .with("group", account.gid)
+        .with("groups", tables.groups_of(name).join(","))
+        .with("home", account.home)
+        .with("shell", account.shell)
+        .with("comment", comment)
+        .with("append", args.flag("append"))
+        .with("system", args.flag("system"))
+        .with("create_home", args.flag("create_home"))
+        .with("move_home", args.flag("move_home")))
+}
+
+/// Options for useradd or usermod: what is wished and is not so.
+fn options(args: &Args, tables: &Tables, name: &str) -> Result<Vec<String>, Fault> {
+    let account = tables.account(name);
+    let exists = account.is_some();
     let field = |index: usize| account.as_ref().map(|fields| fields[index]);
+    let mut out: Vec<String> = Vec::new();
+    let mut option = |option: &str, value: String| out.extend([option.to_owned(), value]);
     if let Some(uid) = args
         .int("uid")
         .map(|uid| uid.to_string())
@@ -99,30 +250,37 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     }
     if let Some(group) = args.text("group") {
         let gid_now = field(3).unwrap_or_default();
-        let same = gid_now == group
-            || gid_now.parse().ok().and_then(|gid| name_of(&groups, gid)) == Some(group);
-        if !same {
+        let by_number = gid_now
+            .parse()
+            .ok()
+            .and_then(|gid| name_of(&tables.groups, gid));
+        if gid_now != group && by_number != Some(group) {
             option("-g", group.to_owned());
         }
     }
     if let Some(wanted) = args.list("groups") {
-        let now: Vec<&str> = groups
-            .lines()
-            .filter(|line| {
-                line.rsplit(':')
-                    .next()
-                    .is_some_and(|members| members.split(',').any(|member| member == name))
+        let now = tables.groups_of(name);
+        // Groups may be named by their numbers.
+        let wanted: Vec<&str> = wanted
+            .into_iter()
+            .filter(|group| !group.is_empty())
+            .map(|group| {
+                group
+                    .parse()
+                    .ok()
+                    .and_then(|gid| name_of(&tables.groups, gid))
+                    .unwrap_or(group)
             })
-            .filter_map(|line| line.split(':').next())
             .collect();
         let missing = wanted.iter().any(|group| !now.contains(group));
         let extra = !args.flag("append") && now.iter().any(|group| !wanted.contains(group));
-        if missing || (extra && account.is_some()) {
-            let all: std::collections::BTreeSet<&str> = if args.flag("append") {
-                now.iter().chain(&wanted).copied().collect()
+        if missing || (extra && exists) {
+            let kept = if args.flag("append") {
+                now.as_slice()
             } else {
-                wanted.iter().copied().collect()
+                &[]
             };
+            let all: BTreeSet<&str> = kept.iter().chain(&wanted).copied().collect();
             option("-G", all.into_iter().collect::<Vec<_>>().join(","));
         }
     }
@@ -132,28 +290,98 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
             .filter(|value| field(index) != Some(*value))
         {
             option(letter, value.to_owned());
-        }
-    }
-    let exists = account.is_some();
-    let done = !exists || !command.is_empty() || password.is_some();
-    if done && !context.check {
-        if !exists || !command.is_empty() {
-            let mut argv: Vec<&str> = vec![if exists { "usermod" } else { "useradd" }];
-            if !exists {
-                argv.push(if args.flag("create_home") { "-m" } else { "-M" });
-                if args.flag("system") {
-                    argv.push("-r");
-                }
+            if argument == "home" && exists && args.flag("move_home") {
+                option("-m", String::new());
             }
-            argv.extend(command.iter().map(String::as_str));
-            shadow(context, &argv, name)?;
-        }
-        if let Some(hash) = password {
-            set_password(context, name, hash)?;
         }
     }
-    let passwd = std::fs::read_to_string(context.path("/etc/passwd")).unwrap_or_default();
-    Ok(result(done).with("uid", id_of(&passwd, name)))
+    if let Some(text) = args.text("expires") {
+        let seconds: f64 = text
+            .parse()
+            .map_err(|_| Fault::new(format!("expires must be a number of seconds, not {text}")))?;
+        let day = if seconds < 0.0 {
+            String::new()
+        } else {
+            ((seconds / 86_400.0) as u64).to_string()
+        };
+        if tables.shadow(name, 7).unwrap_or_default() != day {
+            option("-e", day);
+        }
+    }
+    // `-m` of usermod takes no value.
+    if let Some(at) = out.iter().position(|word| word == "-m") {
+        out.remove(at + 1);
+    }
+    if let Some(lock) = args.given_flag("password_lock") {
+        let is_locked = tables
+            .shadow(name, 1)
+            .is_some_and(|hash| hash.starts_with('!'));
+        if exists && lock != is_locked {
+            out.push(if lock { "-L" } else { "-U" }.into());
+        }
+    }
+    if !exists {
+        out.push(if args.flag("create_home") { "-m" } else { "-M" }.into());
+        if args.flag("system") {
+            out.push("-r".into());
+        }
+        if let Some(folder) = args.text("skeleton").filter(|_| args.flag("create_home")) {
+            out.extend(["-k".to_owned(), folder.to_owned()]);
+        }
+        for (argument, key) in [
+            ("umask", "UMASK"),
+            ("uid_min", "UID_MIN"),
+            ("uid_max", "UID_MAX"),
+        ] {
+            let value = args.text(argument).map(str::to_owned);
+            if let Some(value) =
+                value.or_else(|| args.int(argument).map(|number| number.to_string()))
+            {
+                out.extend(["-K".to_owned(), format!("{key}={value}")]);
+            }
+        }
+        // Where a group of that name is there already, useradd wants to be told so.
+        if args.text("group").is_none()
+            && let Some(gid) = crate::attributes::id_of(&tables.groups, name)
+        {
+            out.extend(["-g".to_owned(), gid.to_string()]);
+        }
+    }
+    if args.flag("non_unique") && out.iter().any(|word| word == "-u") {
+        out.push("-o".into());
+    }
+    Ok(out)
+}
+
+/// The hash that the account is to get, if it has another one.
+fn password<'a>(args: &'a Args, tables: &Tables, name: &str) -> Option<&'a str> {
+    let wanted = args.text("password")?;
+    if tables.account(name).is_none() {
+        return Some(wanted);
+    }
+    let now = tables.shadow(name, 1).unwrap_or_default();
+    // A locked password is the same one behind a mark.
+    let same = match args.given_flag("password_lock") {
+        None => now == wanted,
+        Some(_) => now.trim_start_matches('!') == wanted.trim_start_matches('!'),
+    };
+    (args.need("update_password") == "always" && !same).then_some(wanted)
+}
+
+/// Options for chage.
+fn ages(args: &Args, tables: &Tables, name: &str) -> Vec<String> {
+    [
+        ("password_expire_min", "-m", 3),
+        ("password_expire_max", "-M", 4),
+        ("password_expire_warn", "-W", 5),
+    ]
+    .into_iter()
+    .filter_map(|(argument, letter, index)| {
+        let wanted = args.int(argument)?.to_string();
+        (tables.shadow(name, index) != Some(&wanted)).then(|| [letter.to_owned(), wanted])
+    })
+    .flatten()
+    .collect()
 }
 
 /// By standard input: arguments can be read by every user of the node.
@@ -181,16 +409,122 @@ fn set_password(context: &mut Context<'_>, name: &str, hash: &str) -> Result<(),
     }
 }
 
+/// Makes the home of an account that has none, with the skeleton's files in it.
+fn make_home(
+    context: &mut Context<'_>,
+    args: &Args,
+    home: &str,
+    (uid, gid): (u32, u32),
+) -> Result<bool, Fault> {
+    let path = context.path(home);
+    if path.exists() || home.is_empty() || home == "/nonexistent" {
+        return Ok(false);
+    }
+    if context.check {
+        return Ok(true);
+    }
+    let io = || Fault::io(format!("make {home}"));
+    let skeleton = context.path(args.text("skeleton").unwrap_or("/etc/skel"));
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(io())?;
+    }
+    fs::create_dir(&path).map_err(io())?;
+    if skeleton.is_dir() {
+        let from = format!("{}/.", skeleton.display());
+        context.must(&["cp", "-RT", "--", &from, &path.display().to_string()])?;
+    }
+    fn own(path: &Path, uid: u32, gid: u32) -> std::io::Result<()> {
+        std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+        if path.is_dir() && !path.is_symlink() {
+            for entry in fs::read_dir(path)? {
+                own(&entry?.path(), uid, gid)?;
+            }
+        }
+        Ok(())
+    }
+    own(&path, uid, gid).map_err(io())?;
+    let mask = args
+        .text("umask")
+        .and_then(|text| u32::from_str_radix(text, 8).ok())
+        .unwrap_or(0o022);
+    let mode = format!("{:04o}", 0o777 & !mask);
+    Attributes::new(Some(&mode), None, None).apply(context, &path)?;
+    Ok(true)
+}
+
+type Fields = Vec<(&'static str, String)>;
+
+/// Makes the account's key unless it is there; gives its file, fingerprint and public part.
+fn ssh_key(
+    context: &mut Context<'_>,
+    args: &Args,
+    home: &str,
+    (uid, gid): (u32, u32),
+) -> Result<(bool, Fields), Fault> {
+    let kind = args.need("ssh_key_type");
+    let file = match args.text("ssh_key_file") {
+        Some(file) if file.starts_with(['/', '~']) => context.expand(file).into_owned(),
+        Some(file) => format!("{}/{file}", home.trim_end_matches('/')),
+        None => format!("{}/.ssh/id_{kind}", home.trim_end_matches('/')),
+    };
+    let path = context.path(&file);
+    let made = !path.exists();
+    let mut fields = vec![("ssh_key_file", file.clone())];
+    if made {
+        if context.check {
+            return Ok((true, fields));
+        }
+        let Some(folder) = path.parent() else {
+            return Err(Fault::new(format!("{file} is no file")));
+        };
+        if !folder.is_dir() {
+            fs::create_dir_all(folder).map_err(Fault::io(format!("make {}", folder.display())))?;
+            Attributes::new(Some("0700"), Some(uid), Some(gid)).apply(context, folder)?;
+        }
+        let host = nix::unistd::gethostname().unwrap_or_default();
+        let comment = args.text("ssh_key_comment").map_or_else(
+            || format!("ansible-generated on {}", host.to_string_lossy()),
+            str::to_owned,
+        );
+        let bits = args.int("ssh_key_bits").map(|bits| bits.to_string());
+        let target = path.display().to_string();
+        let mut argv = vec![
+            "ssh-keygen",
+            "-q",
+            "-t",
+            kind,
+            "-N",
+            "",
+            "-C",
+            &comment,
+            "-f",
+            &target,
+        ];
+        if let Some(bits) = &bits {
+            argv.extend(["-b", bits]);
+        }
+        context.must(&argv)?;
+        for (part, mode) in [(target.clone(), "0600"), (format!("{target}.pub"), "0644")] {
+            Attributes::new(Some(mode), Some(uid), Some(gid)).apply(context, Path::new(&part))?;
+        }
+    }
+    let target = path.display().to_string();
+    if let Ok(print) = context.must(&["ssh-keygen", "-l", "-f", &target]) {
+        fields.push(("ssh_fingerprint", print.trim().to_owned()));
+    }
+    if let Ok(public) = fs::read_to_string(format!("{target}.pub")) {
+        fields.push(("ssh_public_key", public.trim().to_owned()));
+    }
+    Ok((made, fields))
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::builtin::testing::Bench;
+    use super::*;
+    use crate::builtin::testing::{Bench, has};
     use serde_json::json;
 
-    #[test]
-    fn an_account_is_made_changed_and_removed() {
-        if !nix::unistd::geteuid().is_root() {
-            return eprintln!("skipped: useradd --prefix wants to be root");
-        }
+    fn bench() -> Bench {
         let bench = Bench::new();
         for (file, content) in [
             ("group", "root:x:0:\nkvm:x:50:\nnova:x:900:\n"),
@@ -201,12 +535,100 @@ mod tests {
         ] {
             bench.write(&format!("/etc/{file}"), content);
         }
-        bench.converges("user", json!({"name": "nova", "uid": 900, "group": "nova", "home": "/var/lib/nova", "shell": "/usr/sbin/nologin", "create_home": false}));
+        bench
+    }
+
+    #[test]
+    fn an_account_is_made_changed_and_removed() {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("skipped: useradd --prefix wants to be root");
+        }
+        let bench = bench();
+        let made = bench.converges("user", json!({"name": "nova", "uid": 900, "group": "nova", "home": "/var/lib/nova", "shell": "/usr/sbin/nologin", "create_home": false}));
+        assert_eq!(
+            (&made.data["group"], &made.data["shell"]),
+            (&json!(900), &json!("/usr/sbin/nologin"))
+        );
         bench.converges(
             "user",
-            json!({"name": "nova", "groups": "kvm", "append": true, "comment": "compute"}),
+            json!({"name": "nova", "groups": "kvm", "append": true, "comment": "compute", "create_home": false}),
         );
         assert!(bench.read("/etc/group").contains("kvm:x:50:nova"));
-        bench.converges("user", json!({"name": "nova", "state": "absent"}));
+        bench.converges(
+            "user",
+            json!({"name": "nova", "expires": 864000.0, "create_home": false}),
+        );
+        bench.converges(
+            "user",
+            json!({"name": "nova", "expires": -1, "create_home": false}),
+        );
+        bench.write("/etc/skel/.profile", "hello\n");
+        bench.converges("user", json!({"name": "nova"}));
+        assert_eq!(bench.read("/var/lib/nova/.profile"), "hello\n");
+        if has("ssh-keygen") {
+            let key = bench.converges("user", json!({"name": "nova", "generate_ssh_key": true, "ssh_key_type": "ed25519", "ssh_key_comment": "nova"}));
+            assert!(
+                key.data["ssh_public_key"]
+                    .as_str()
+                    .unwrap()
+                    .ends_with(" nova"),
+                "{key:?}"
+            );
+        }
+        bench.converges(
+            "user",
+            json!({"name": "nova", "state": "absent", "remove": true}),
+        );
+        assert!(
+            bench
+                .run("user", json!({"name": "nova", "expires": "soon"}))
+                .failed
+        );
+    }
+
+    #[test]
+    fn passwords_are_compared_and_not_told() {
+        let tables = Tables {
+            passwd: "a:x:1:1::/:/bin/sh\n".into(),
+            groups: "a:x:1:\n".into(),
+            shadow: "a:!$6$x:1:0:99999:7:::\n".into(),
+        };
+        let args = |args: serde_json::Value| USER.check(args.as_object().unwrap()).unwrap();
+        let wanted = |extra: serde_json::Value, name: &str| {
+            let mut map = json!({"name": name, "password": "$6$x"});
+            map.as_object_mut()
+                .unwrap()
+                .extend(extra.as_object().unwrap().clone());
+            let args = args(map);
+            let hash = password(&args, &tables, name).is_some();
+            (hash, options(&args, &tables, name).unwrap().join(" "))
+        };
+        assert_eq!(wanted(json!({}), "a"), (true, String::new()));
+        assert_eq!(
+            wanted(json!({"password_lock": true}), "a"),
+            (false, String::new())
+        );
+        assert_eq!(
+            wanted(json!({"password_lock": false}), "a"),
+            (false, "-U".into())
+        );
+        assert_eq!(
+            wanted(json!({"update_password": "on_create"}), "a"),
+            (false, String::new())
+        );
+        assert_eq!(
+            wanted(json!({"system": true, "uid": 7, "non_unique": true}), "b"),
+            (true, "-u 7 -m -r -o".into())
+        );
+        assert_eq!(
+            wanted(json!({"home": "/x", "move_home": true}), "a").1,
+            "-d /x -m"
+        );
+        let ages = ages(
+            &args(json!({"name": "a", "password_expire_max": 90, "password_expire_warn": 7})),
+            &tables,
+            "a",
+        );
+        assert_eq!(ages, ["-M", "90"]);
     }
 }

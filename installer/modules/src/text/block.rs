@@ -43,6 +43,33 @@ pub fn ensure(text: &str, block: &str, markers: &Markers, insert: &Insert) -> St
         .collect()
 }
 
+/// The text with an empty line before and behind the block, where they are wished and lack.
+pub fn set_apart(text: &str, markers: &Markers, before: bool, behind: bool) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    let at = |lines: &[&str], marker: &str| lines.iter().rposition(|line| *line == marker);
+    if let Some(end) = at(&lines, &markers.end)
+        && behind
+        && lines
+            .get(end + 1)
+            .is_some_and(|next| !next.trim().is_empty())
+    {
+        lines.insert(end + 1, "");
+    }
+    if let Some(begin) = at(&lines, &markers.begin)
+        && before
+        && begin > 0
+        && !lines[begin - 1].trim().is_empty()
+    {
+        lines.insert(begin, "");
+    }
+    let out: String = lines.iter().flat_map(|line| [*line, "\n"]).collect();
+    if out.strip_suffix('\n') == Some(text) {
+        text.to_owned()
+    } else {
+        out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
