@@ -44,9 +44,11 @@ pub const TEST: &[&str] = &[
     "openvswitch-switch",
     "ovn-central",
     "ovn-host",
+    "parted",
     "postgresql",
     "python3-venv",
     "rabbitmq-server",
+    "unzip",
 ];
 
 /// `qemu-img` must write what the emulator reads: this package has to come in the version of that one.

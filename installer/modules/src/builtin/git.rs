@@ -8,6 +8,7 @@ use crate::context::{Context, Fault, With, changed};
 use crate::http::without_credentials;
 use crate::process::{Output, Start, words};
 use crate::spec::{Arg, Effect, Kind, Module};
+use crate::text::git::{Found, resolve};
 
 pub const GIT: Module = Module::new(
     "git",
@@ -61,24 +62,6 @@ const ARGS: &[Arg] = &[
     Arg::new("key_file", Kind::Path, "private key for ssh"),
     Arg::new("executable", Kind::Path, "the git to use").default("git"),
 ];
-
-/// What the remote has under a version's name.
-#[derive(Debug, PartialEq, Eq)]
-enum Found {
-    Branch { name: String, commit: String },
-    Tag { name: String, commit: String },
-    Commit(String),
-}
-
-impl Found {
-    fn commit(&self) -> &str {
-        match self {
-            Found::Branch { commit, .. } | Found::Tag { commit, .. } | Found::Commit(commit) => {
-                commit
-            }
-        }
-    }
-}
 
 struct Git<'a> {
     args: &'a Args,
@@ -198,50 +181,6 @@ impl Git<'_> {
             ))
         })
     }
-}
-
-/// Finds the version in what `git ls-remote --symref` says.
-fn resolve(listed: &str, version: &str) -> Option<Found> {
-    let named = |name: &str| {
-        listed
-            .lines()
-            .filter_map(|line| line.split_once('\t'))
-            .find(|(commit, found)| *found == name && !commit.starts_with("ref:"))
-            .map(|(commit, _)| commit.to_owned())
-    };
-    let branch = |name: &str| {
-        named(&format!("refs/heads/{name}")).map(|commit| Found::Branch {
-            name: name.to_owned(),
-            commit,
-        })
-    };
-    if version == "HEAD" {
-        let default = listed.lines().find_map(|line| {
-            line.strip_prefix("ref: refs/heads/")?
-                .strip_suffix("\tHEAD")
-        });
-        return default
-            .and_then(branch)
-            .or_else(|| named("HEAD").map(Found::Commit));
-    }
-    let short = version.strip_prefix("refs/heads/").unwrap_or(version);
-    let tag = version.strip_prefix("refs/tags/").unwrap_or(version);
-    branch(short)
-        // The commit that a signed tag points to stands in a line of its own.
-        .or_else(|| {
-            named(&format!("refs/tags/{tag}^{{}}"))
-                .or_else(|| named(&format!("refs/tags/{tag}")))
-                .map(|commit| Found::Tag {
-                    name: tag.to_owned(),
-                    commit,
-                })
-        })
-        .or_else(|| named(version).map(Found::Commit))
-        .or_else(|| {
-            let is_commit = (7..=64).contains(&version.len())
-                && version.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_commit.then(|| Found::Commit(version.to_ascii_lowercase()))
-        })
 }
 
 fn result(before: Option<&str>, after: Option<&str>) -> TaskResult {
@@ -531,40 +470,6 @@ mod tests {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    #[test]
-    fn versions_are_found() {
-        let listed = "ref: refs/heads/main\tHEAD\naaa\tHEAD\naaa\trefs/heads/main\nbbb\trefs/heads/next\nccc\trefs/tags/v1\nddd\trefs/tags/v1^{}\neee\trefs/changes/1\n";
-        let branch = |name: &str, commit: &str| {
-            Some(Found::Branch {
-                name: name.into(),
-                commit: commit.into(),
-            })
-        };
-        assert_eq!(resolve(listed, "HEAD"), branch("main", "aaa"));
-        assert_eq!(resolve(listed, "next"), branch("next", "bbb"));
-        assert_eq!(resolve(listed, "refs/heads/next"), branch("next", "bbb"));
-        assert_eq!(
-            resolve(listed, "v1"),
-            Some(Found::Tag {
-                name: "v1".into(),
-                commit: "ddd".into()
-            })
-        );
-        assert_eq!(
-            resolve(listed, "refs/changes/1"),
-            Some(Found::Commit("eee".into()))
-        );
-        assert_eq!(
-            resolve(listed, "0123ABC"),
-            Some(Found::Commit("0123abc".into()))
-        );
-        assert_eq!(resolve(listed, "none"), None);
-        assert_eq!(
-            resolve("aaa\tHEAD\n", "HEAD"),
-            Some(Found::Commit("aaa".into()))
-        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::args::Args;
 use crate::context::{Context, Fault, With, changed};
 use crate::process::{options, words};
 use crate::spec::{Arg, Effect, Kind, Module};
+use crate::text::lvm::{Size, size};
 
 pub const LVOL: Module = Module::new(
     "lvol",
@@ -53,21 +54,6 @@ struct Wish<'a> {
     devices: Vec<&'a str>,
     shrink: bool,
     resize_content: bool,
-}
-
-/// How large it is to be.
-#[derive(Debug, Clone, PartialEq)]
-enum Size {
-    Bytes {
-        sign: Option<char>,
-        bytes: u64,
-        text: String,
-    },
-    Share {
-        sign: Option<char>,
-        percent: u64,
-        of: String,
-    },
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -187,67 +173,6 @@ fn parse(vg: &str, groups: &str, volumes: &str) -> Now {
                 active: row[3] == "active",
             })
             .collect(),
-    }
-}
-
-/// Reads a size as `lvcreate` would, MiB where nothing is said.
-fn size(text: &str) -> Result<Size, String> {
-    let unfit = || format!("size must be like 512, 10g, 80%VG or +100%FREE, not {text}");
-    let sign = text.chars().next().filter(|c| matches!(c, '+' | '-'));
-    let rest = &text[sign.map_or(0, char::len_utf8)..];
-    if let Some((percent, of)) = rest.split_once('%') {
-        let of = of.trim().to_ascii_uppercase();
-        let percent: u64 = percent.trim().parse().map_err(|_| unfit())?;
-        if !matches!(of.as_str(), "VG" | "PVS" | "FREE" | "ORIGIN") || percent == 0 {
-            return Err(unfit());
-        }
-        if percent > 100 && of != "ORIGIN" {
-            return Err(format!(
-                "Size percentage cannot be larger than 100%: {text}"
-            ));
-        }
-        return Ok(Size::Share { sign, percent, of });
-    }
-    let digits = rest.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits.parse().map_err(|_| unfit())?;
-    let unit = &rest[digits.len()..];
-    let factor: f64 = match unit {
-        "" | "m" | "M" => f64::from(1 << 20),
-        "b" | "B" => 1.0,
-        "s" | "S" => 512.0,
-        "k" | "K" => 1024.0,
-        "g" | "G" => f64::from(1 << 30),
-        "t" | "T" => 1024.0 * f64::from(1 << 30),
-        _ => return Err(unfit()),
-    };
-    if !(number > 0.0 && number.is_finite()) {
-        return Err(unfit());
-    }
-    Ok(Size::Bytes {
-        sign,
-        bytes: (number * factor) as u64,
-        text: format!("{digits}{}", if unit.is_empty() { "m" } else { unit }),
-    })
-}
-
-impl Size {
-    fn sign(&self) -> Option<char> {
-        match self {
-            Size::Bytes { sign, .. } | Size::Share { sign, .. } => *sign,
-        }
-    }
-
-    /// As an option of LVM's programs.
-    fn option(&self, signed: bool) -> Vec<String> {
-        let sign = self
-            .sign()
-            .filter(|_| signed)
-            .map(String::from)
-            .unwrap_or_default();
-        match self {
-            Size::Bytes { text, .. } => words(&["-L", &format!("{sign}{text}")]),
-            Size::Share { percent, of, .. } => words(&["-l", &format!("{sign}{percent}%{of}")]),
-        }
     }
 }
 
@@ -583,16 +508,6 @@ mod tests {
             })
             .collect();
         insta::assert_snapshot!(text.join("\n"));
-    }
-
-    #[test]
-    fn sizes_are_read_or_refused() {
-        for text in [
-            "", "x", "10q", "0", "-", "101%FREE", "10%X", "0%VG", "1e400", "é",
-        ] {
-            assert!(size(text).is_err(), "{text}");
-        }
-        assert_eq!(size("1.5g").unwrap().option(true), ["-L", "1.5g"]);
     }
 
     #[test]

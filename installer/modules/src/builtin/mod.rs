@@ -24,6 +24,7 @@ mod ini_file;
 mod iptables;
 mod known_hosts;
 mod lineinfile;
+mod locale_gen;
 mod lvg;
 mod lvol;
 mod modprobe;
@@ -31,6 +32,7 @@ mod mount;
 mod mysql;
 mod mysql_db;
 mod mysql_user;
+mod package_facts;
 mod parted;
 mod ping;
 mod pip;
@@ -40,6 +42,7 @@ mod reboot;
 mod replace;
 mod script;
 mod service;
+mod service_facts;
 mod setup;
 mod slurp;
 mod stat;
@@ -82,6 +85,7 @@ pub const ALL: &[&Module] = &[
     &iptables::IPTABLES,
     &known_hosts::KNOWN_HOSTS,
     &lineinfile::LINEINFILE,
+    &locale_gen::LOCALE_GEN,
     &lvg::LVG,
     &lvol::LVOL,
     &modprobe::MODPROBE,
@@ -89,6 +93,7 @@ pub const ALL: &[&Module] = &[
     &mysql_db::MYSQL_DB,
     &mysql_user::MYSQL_USER,
     &apt::PACKAGE,
+    &package_facts::PACKAGE_FACTS,
     &parted::PARTED,
     &ping::PING,
     &pip::PIP,
@@ -99,6 +104,7 @@ pub const ALL: &[&Module] = &[
     &replace::REPLACE,
     &script::SCRIPT,
     &service::SERVICE,
+    &service_facts::SERVICE_FACTS,
     &setup::SETUP,
     &command::SHELL,
     &slurp::SLURP,

@@ -198,3 +198,18 @@ proptest::proptest! {
         let _ = read(&[("site.yml", "- {hosts: all, roles: [a]}\n"), ("roles/a/tasks/main.yml", &text)]);
     }
 }
+
+/// Playbooks of this project, read with the modules that the agent has.
+#[test]
+fn the_projects_own_playbooks_are_understood() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for file in [
+        "roles/site.yml",
+        "tests/lab/modules.yml",
+        "tests/lab/modules-away.yml",
+    ] {
+        if let Err(faults) = playbook(&root.join(file), &[], &Catalogue::of_modules()) {
+            panic!("{file}: {faults:?}");
+        }
+    }
+}

@@ -1,16 +1,18 @@
 //! `apt` and `package`: Debian packages.
 //!
 //! What is installed is read from dpkg's own status file: a run without work starts no program.
+mod deb;
+mod policy;
+
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use agent_protocol::task::TaskResult;
 
+use self::deb::fetch_deb;
+use self::policy::Policy;
 use crate::args::Args;
 use crate::context::{Context, Fault, With, changed};
-use crate::http;
 use crate::process::words;
 use crate::spec::{Arg, Effect, Kind, Module};
 use crate::text::dpkg::{Packages, Wanted, packages};
@@ -155,8 +157,6 @@ const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 const LISTS: &str = "/var/lib/apt/lists";
 /// Touched after each update, so that `cache_valid_time` has something to go by.
 const UPDATED: &str = "/var/lib/apt/periodic/update-success-stamp";
-const POLICY: &str = "/usr/sbin/policy-rc.d";
-const DEB_BYTES_MAX: u64 = 1 << 30;
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     let names = args.list("name").unwrap_or_default();
@@ -444,114 +444,11 @@ fn seconds(time: Option<SystemTime>) -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// A package's file; one that was fetched goes with this value.
-struct Deb {
-    path: PathBuf,
-    fetched: bool,
-}
-
-impl Drop for Deb {
-    fn drop(&mut self) {
-        if self.fetched {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// The package's file on the node, if what is in it is not installed yet.
-fn fetch_deb(
-    context: &mut Context<'_>,
-    args: &Args,
-    deb: &str,
-    packages: &Packages<'_>,
-) -> Result<Option<Deb>, Fault> {
-    let file = match deb.starts_with("http://") || deb.starts_with("https://") {
-        true => {
-            let folder = context.path("/tmp");
-            // apt knows a package's file by the end of its name; nobody else can write one of ours.
-            let path = folder.join(format!("wright-{}.deb", std::process::id()));
-            let io = || Fault::io("write the package");
-            let _ = fs::remove_file(&path);
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&path)
-                .map_err(io())?;
-            let fetched = Deb {
-                path,
-                fetched: true,
-            };
-            http::fetch_into(context, args, deb, &mut file, DEB_BYTES_MAX)?;
-            fetched
-        }
-        false => Deb {
-            path: context.path(deb),
-            fetched: false,
-        },
-    };
-    if !file.path.exists() && context.check {
-        // An earlier task may be about to put it there.
-        return Ok(Some(file));
-    }
-    let path = file.path.display().to_string();
-    let fields = context.must(&[
-        "dpkg-deb",
-        "--field",
-        &path,
-        "Package",
-        "Version",
-        "Architecture",
-    ])?;
-    let field = |name: &str| {
-        fields
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-            .unwrap_or_default()
-    };
-    let now = packages
-        .version(&format!("{}:{}", field("Package"), field("Architecture")))
-        .or_else(|| packages.version(field("Package")));
-    Ok((now != Some(field("Version"))).then_some(file))
-}
-
-/// Keeps packages from starting their services as long as it lives.
-struct Policy {
-    path: PathBuf,
-    old: Option<PathBuf>,
-}
-
-impl Policy {
-    fn new(context: &Context<'_>, status: i64) -> Result<Self, Fault> {
-        let path = context.path(POLICY);
-        let io = || Fault::io(format!("write {POLICY}"));
-        let mut old = None;
-        if path.exists() {
-            let aside = path.with_extension(format!("wright-{}", std::process::id()));
-            fs::rename(&path, &aside).map_err(io())?;
-            old = Some(aside);
-        } else if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(io())?;
-        }
-        let policy = Policy { path, old };
-        fs::write(&policy.path, format!("#!/bin/sh\nexit {status}\n")).map_err(io())?;
-        fs::set_permissions(&policy.path, fs::Permissions::from_mode(0o755)).map_err(io())?;
-        Ok(policy)
-    }
-}
-
-impl Drop for Policy {
-    fn drop(&mut self) {
-        let _ = match &self.old {
-            Some(old) => fs::rename(old, &self.path),
-            None => fs::remove_file(&self.path),
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::builtin::testing::Bench;
+    use crate::http;
     use serde_json::json;
 
     const STATUS: &str = "Package: chrony\nStatus: install ok installed\nArchitecture: amd64\nVersion: 4.3-2+deb12u1\nProvides: time-daemon, ntp (= 1)\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n";
