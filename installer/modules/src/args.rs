@@ -16,6 +16,12 @@ pub enum ArgFault {
         name: String,
         near: Option<&'static str>,
     },
+    #[error("{module} does not support {name}: {instead}")]
+    Refused {
+        module: &'static str,
+        name: String,
+        instead: &'static str,
+    },
     #[error("missing required arguments: {name}")]
     Missing { name: &'static str },
     #[error("one of the following is required: {names}")]
@@ -54,11 +60,7 @@ impl Module {
         let mut given: BTreeMap<&'static str, &str> = BTreeMap::new();
         for name in names {
             match self.arg(name) {
-                None => faults.push(ArgFault::Unknown {
-                    module: self.name,
-                    name: name.to_owned(),
-                    near: near(name, self.args().map(|arg| arg.name)),
-                }),
+                None => faults.push(self.stranger(name)),
                 Some(arg) => {
                     if let Some(first) = given.insert(arg.name, name) {
                         faults.push(ArgFault::Twice {
@@ -94,6 +96,22 @@ impl Module {
             }
         }
         faults
+    }
+
+    /// A name that is no argument: of Ansible's module and not of this one, or of none.
+    fn stranger(&self, name: &str) -> ArgFault {
+        match self.refused.iter().find(|(refused, _)| *refused == name) {
+            Some((_, instead)) => ArgFault::Refused {
+                module: self.name,
+                name: name.to_owned(),
+                instead,
+            },
+            None => ArgFault::Unknown {
+                module: self.name,
+                name: name.to_owned(),
+                near: near(name, self.args().map(|arg| arg.name)),
+            },
+        }
     }
 
     /// Checks names and values. A null value counts as not given.

@@ -55,6 +55,12 @@ impl Attributes {
         })
     }
 
+    /// The same with this mode if none was wished.
+    pub fn or_mode(mut self, mode: &str) -> Self {
+        self.mode.get_or_insert_with(|| mode.to_owned());
+        self
+    }
+
     /// The mode that a file with `current` bits is to have.
     pub fn mode(&self, current: u32, is_folder: bool) -> u32 {
         self.mode

@@ -64,6 +64,15 @@ pub fn run(context: &mut Context<'_>, task: &Task) -> TaskResult {
             );
         }
     };
+    if let Some(flag) = module
+        .secret_if
+        .filter(|flag| args.flag(flag) && !task.no_log)
+    {
+        return failed(format!(
+            "{flag} of {} gives a secret: the task needs `no_log: true`",
+            module.name
+        ));
+    }
     (module.run)(context, &args).unwrap_or_else(Fault::into_result)
 }
 
@@ -102,7 +111,7 @@ mod tests {
                 .chain(module.exclusive)
                 .copied()
                 .flatten();
-            for name in lists.chain(module.free_form.iter()) {
+            for name in lists.chain(module.free_form.iter().chain(&module.secret_if)) {
                 assert!(
                     module.args().any(|arg| arg.name == *name),
                     "{}: {name}",

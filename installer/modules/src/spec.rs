@@ -17,7 +17,13 @@ pub struct Module {
     pub exclusive: &'static [&'static [&'static str]],
     /// Groups of arguments of which at least one must be given.
     pub one_of: &'static [&'static [&'static str]],
+    /// Arguments of Ansible's module that this one does not have, each with what to write instead.
+    pub refused: &'static [(&'static str, &'static str)],
+    /// The flag that puts a secret into the result: a task that sets it must have `no_log: true`.
+    pub secret_if: Option<&'static str>,
     pub(crate) args: &'static [Arg],
+    /// Arguments that several modules have, such as those of a login.
+    pub(crate) shared: &'static [Arg],
     pub(crate) run: fn(&mut Context<'_>, &Args) -> Result<TaskResult, Fault>,
 }
 
@@ -41,7 +47,7 @@ impl Module {
     /// Every argument it takes.
     pub fn args(&self) -> impl Iterator<Item = &'static Arg> {
         let common: &[Arg] = if self.file_args { FILE_ARGS } else { &[] };
-        self.args.iter().chain(common)
+        self.args.iter().chain(self.shared).chain(common)
     }
 
     pub(crate) const fn new(
@@ -59,7 +65,10 @@ impl Module {
             file_args: false,
             exclusive: &[],
             one_of: &[],
+            refused: &[],
+            secret_if: None,
             args,
+            shared: &[],
             run,
         }
     }
@@ -71,6 +80,21 @@ impl Module {
 
     pub(crate) const fn file_args(mut self) -> Self {
         self.file_args = true;
+        self
+    }
+
+    pub(crate) const fn shares(mut self, args: &'static [Arg]) -> Self {
+        self.shared = args;
+        self
+    }
+
+    pub(crate) const fn refuses(mut self, args: &'static [(&'static str, &'static str)]) -> Self {
+        self.refused = args;
+        self
+    }
+
+    pub(crate) const fn secret_if(mut self, flag: &'static str) -> Self {
+        self.secret_if = Some(flag);
         self
     }
 

@@ -31,11 +31,25 @@ mod modprobe;
 mod mount;
 mod mysql;
 mod mysql_db;
+mod mysql_query;
 mod mysql_user;
+mod mysql_variables;
+mod openssl;
+mod openssl_csr;
+mod openssl_dhparam;
+mod openssl_privatekey;
+mod openssl_publickey;
 mod package_facts;
 mod parted;
 mod ping;
 mod pip;
+mod postgresql;
+mod postgresql_db;
+mod postgresql_privs;
+mod postgresql_user;
+mod rabbitmq;
+mod rabbitmq_plugin;
+mod rabbitmq_policy;
 mod rabbitmq_user;
 mod rabbitmq_vhost;
 mod reboot;
@@ -55,6 +69,7 @@ mod unarchive;
 mod uri;
 mod user;
 mod wait_for;
+mod x509_certificate;
 
 use crate::spec::Module;
 
@@ -91,12 +106,23 @@ pub const ALL: &[&Module] = &[
     &modprobe::MODPROBE,
     &mount::MOUNT,
     &mysql_db::MYSQL_DB,
+    &mysql_query::MYSQL_QUERY,
     &mysql_user::MYSQL_USER,
+    &mysql_variables::MYSQL_VARIABLES,
+    &openssl_csr::OPENSSL_CSR,
+    &openssl_dhparam::OPENSSL_DHPARAM,
+    &openssl_privatekey::OPENSSL_PRIVATEKEY,
+    &openssl_publickey::OPENSSL_PUBLICKEY,
     &apt::PACKAGE,
     &package_facts::PACKAGE_FACTS,
     &parted::PARTED,
     &ping::PING,
     &pip::PIP,
+    &postgresql_db::POSTGRESQL_DB,
+    &postgresql_privs::POSTGRESQL_PRIVS,
+    &postgresql_user::POSTGRESQL_USER,
+    &rabbitmq_plugin::RABBITMQ_PLUGIN,
+    &rabbitmq_policy::RABBITMQ_POLICY,
     &rabbitmq_user::RABBITMQ_USER,
     &rabbitmq_vhost::RABBITMQ_VHOST,
     &command::RAW,
@@ -119,4 +145,5 @@ pub const ALL: &[&Module] = &[
     &uri::URI,
     &user::USER,
     &wait_for::WAIT_FOR,
+    &x509_certificate::X509_CERTIFICATE,
 ];

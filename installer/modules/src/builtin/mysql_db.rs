@@ -1,7 +1,7 @@
 //! `mysql_db`: a database of MariaDB.
 use agent_protocol::task::TaskResult;
 
-use super::mysql::{self, LOGIN_HOST, LOGIN_PASSWORD, LOGIN_PORT, LOGIN_SOCKET, LOGIN_USER, query};
+use super::mysql::{self, LOGIN, query};
 use crate::args::Args;
 use crate::context::{Context, Fault, With, changed};
 use crate::spec::{Arg, Effect, Kind, Module};
@@ -12,7 +12,8 @@ pub const MYSQL_DB: Module = Module::new(
     Effect::Converges,
     ARGS,
     run,
-);
+)
+.shares(LOGIN);
 
 const ARGS: &[Arg] = &[
     Arg::new("name", Kind::List, "the databases")
@@ -23,11 +24,6 @@ const ARGS: &[Arg] = &[
         .default("present"),
     Arg::new("encoding", Kind::Text, "character set"),
     Arg::new("collation", Kind::Text, "order of texts"),
-    LOGIN_SOCKET,
-    LOGIN_HOST,
-    LOGIN_PORT,
-    LOGIN_USER,
-    LOGIN_PASSWORD,
 ];
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
@@ -54,28 +50,32 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         .copied()
         .filter(|name| there(name) != present)
         .collect();
+    let statements: String = todo
+        .iter()
+        .map(|name| match present {
+            false => format!("DROP DATABASE {};\n", mysql::name(name)),
+            true => {
+                let set = encoding
+                    .map(|set| format!(" CHARACTER SET {set}"))
+                    .unwrap_or_default();
+                let order = collation
+                    .map(|order| format!(" COLLATE {order}"))
+                    .unwrap_or_default();
+                format!(
+                    "CREATE DATABASE IF NOT EXISTS {}{set}{order};\n",
+                    mysql::name(name)
+                )
+            }
+        })
+        .collect();
     if !todo.is_empty() && !context.check {
-        let statements: String = todo
-            .iter()
-            .map(|name| match present {
-                false => format!("DROP DATABASE {};\n", mysql::name(name)),
-                true => {
-                    let set = encoding
-                        .map(|set| format!(" CHARACTER SET {set}"))
-                        .unwrap_or_default();
-                    let order = collation
-                        .map(|order| format!(" COLLATE {order}"))
-                        .unwrap_or_default();
-                    format!(
-                        "CREATE DATABASE IF NOT EXISTS {}{set}{order};\n",
-                        mysql::name(name)
-                    )
-                }
-            })
-            .collect();
         query(context, args, &statements)?;
     }
-    Ok(changed(!todo.is_empty())
-        .with("db_list", names)
-        .with("db", todo))
+    Ok(TaskResult {
+        diff: context.diff_of("databases", "", &statements),
+        ..changed(!todo.is_empty())
+            .with("db", names.join(" "))
+            .with("db_list", names)
+            .with("executed_commands", statements.lines().collect::<Vec<_>>())
+    })
 }

@@ -1,6 +1,7 @@
 //! `rabbitmq_vhost`: a virtual host of RabbitMQ.
 use agent_protocol::task::TaskResult;
 
+use super::rabbitmq::{NODE, control};
 use crate::args::Args;
 use crate::context::{Context, Fault, With, changed};
 use crate::spec::{Arg, Effect, Kind, Module};
@@ -20,39 +21,53 @@ const ARGS: &[Arg] = &[
     Arg::new("state", Kind::Text, "whether it is to be there")
         .choices(&["present", "absent"])
         .default("present"),
-    Arg::new("node", Kind::Text, "node of the broker"),
+    Arg::new(
+        "tracing",
+        Kind::Flag,
+        "whether copies of all messages go to the exchange amq.rabbitmq.trace",
+    )
+    .aliases(&["trace"])
+    .default("false"),
+    NODE,
 ];
 
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     let name = args.need("name");
-    let there = control(context, args, &["list_vhosts", "--silent", "name"])?
+    let listed = control(
+        context,
+        args,
+        &["list_vhosts", "--silent", "name", "tracing"],
+    )?;
+    // `None`: not there. Older brokers write the two words with a tab between them.
+    let now = listed
         .lines()
-        .any(|line| line == name);
-    let wanted = args.need("state") == "present";
-    if there != wanted && !context.check {
-        control(
-            context,
-            args,
-            &[
-                if wanted { "add_vhost" } else { "delete_vhost" },
-                "--",
-                name,
-            ],
-        )?;
+        .filter_map(|line| line.rsplit_once('\t'))
+        .find(|(found, _)| *found == name)
+        .map(|(_, tracing)| tracing == "true");
+    let wanted = (args.need("state") == "present").then(|| args.flag("tracing"));
+    let words: &[&[&str]] = match (now, wanted) {
+        (None, Some(false)) => &[&["add_vhost", "--", name]],
+        (None, Some(true)) => &[&["add_vhost", "--", name], &["trace_on", "-p", name]],
+        (Some(false), Some(true)) => &[&["trace_on", "-p", name]],
+        (Some(true), Some(false)) => &[&["trace_off", "-p", name]],
+        (Some(_), None) => &[&["delete_vhost", "--", name]],
+        _ => &[],
+    };
+    if !context.check {
+        for words in words {
+            control(context, args, words)?;
+        }
     }
-    Ok(changed(there != wanted)
-        .with("name", name)
-        .with("state", args.need("state")))
-}
-
-/// One call of `rabbitmqctl`: each starts an Erlang machine, so that callers make as few as they can.
-pub fn control(context: &mut Context<'_>, args: &Args, words: &[&str]) -> Result<String, Fault> {
-    let mut argv = vec!["rabbitmqctl", "--quiet"];
-    if let Some(node) = args.text("node") {
-        argv.extend(["--node", node]);
-    }
-    argv.extend(words);
-    context.must(&argv)
+    let show = |state: Option<bool>| match state {
+        None => String::new(),
+        Some(tracing) => format!("{name}, tracing {}\n", if tracing { "on" } else { "off" }),
+    };
+    Ok(TaskResult {
+        diff: context.diff_of("virtual host", &show(now), &show(wanted)),
+        ..changed(now != wanted)
+            .with("name", name)
+            .with("state", args.need("state"))
+    })
 }
 
 #[cfg(test)]
@@ -63,9 +78,14 @@ mod tests {
     #[test]
     fn a_virtual_host_is_made_once() {
         let bench = Bench::new();
-        bench.write("/vhosts", "/\n");
-        bench.program("rabbitmqctl", "case $2 in list_vhosts) cat $ROOT/vhosts;; add_vhost) echo $4 >> $ROOT/vhosts;; delete_vhost) sed -i \"/^$4$/d\" $ROOT/vhosts;; esac");
+        bench.write("/vhosts", "/\tfalse\n");
+        bench.program("rabbitmqctl", "case $2 in list_vhosts) cat $ROOT/vhosts;; add_vhost) printf '%s\\tfalse\\n' $4 >> $ROOT/vhosts;; delete_vhost) sed -i \"/^$4\\t/d\" $ROOT/vhosts;; trace_on) sed -i \"/^$4\\t/s/false/true/\" $ROOT/vhosts;; esac");
         bench.converges("rabbitmq_vhost", json!({"name": "openstack"}));
+        let traced = bench.converges(
+            "rabbitmq_vhost",
+            json!({"name": "openstack", "trace": true}),
+        );
+        assert_eq!(traced.diff[0].after, "openstack, tracing on\n");
         bench.converges(
             "rabbitmq_vhost",
             json!({"name": "openstack", "state": "absent"}),
