@@ -14,9 +14,10 @@ WRIGHT = os.environ.get("WRIGHT") or sys.exit("WRIGHT names no program")
 
 
 class Cloud:
-    """`wright up` with its state in `folder`, which is made."""
+    """`wright up` of the environment `name`, with its state in `folder`, which is made."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *arguments, name="one-machine"):
+        self.name = name
         self.folder = Path(folder)
         self.folder.mkdir(mode=0o700)
         self.out = self.folder.with_suffix(".out")
@@ -26,15 +27,19 @@ class Cloud:
         self.process = None
         self.environment = {}
 
+    def wright(self, *arguments):
+        """A command line for this environment."""
+        return [WRIGHT, "--env", self.name, "--state-dir", str(self.folder), *arguments]
+
     def start(self):
         began = time.monotonic()
         # Written when all services answer.
         file = self.folder / "openrc"
         file.unlink(missing_ok=True)
-        arguments = ["--state-dir", str(self.folder), "up", *self.arguments, "--port-offset", str(self.offset)]
         with open(self.out, "ab") as out:
             self.process = subprocess.Popen(
-                [WRIGHT, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT
+                self.wright("up", *self.arguments, "--port-offset", str(self.offset)),
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT,
             )
         while not file.exists():
             if self.process.poll() is not None:
@@ -51,6 +56,14 @@ class Cloud:
         status = self.process.wait(timeout=PATIENCE)
         if status != 0:
             raise Fault(f"wright up ended with {status}: {tail(self.out)}")
+
+    def down(self):
+        """`wright down`: nothing of it is left."""
+        down = subprocess.run(self.wright("down"), capture_output=True, text=True, timeout=PATIENCE, cwd=ROOT)
+        if self.process and self.process.poll() is None:
+            self.process.wait(timeout=PATIENCE)
+        if down.returncode != 0:
+            raise Fault(f"wright down ended with {down.returncode}: {down.stderr}{tail(self.out)}")
 
     def kill(self):
         if self.process and self.process.poll() is None:

@@ -53,7 +53,7 @@ impl Stage {
     }
 }
 
-const STAGES: [Stage; 7] = [
+const STAGES: [Stage; 8] = [
     Stage {
         name: "format",
         budget_minutes: 1,
@@ -101,6 +101,12 @@ const STAGES: [Stage; 7] = [
         run: session,
     },
     Stage {
+        name: "session-real",
+        budget_minutes: 6,
+        boots: false,
+        run: session_real,
+    },
+    Stage {
         name: "lab",
         budget_minutes: 12,
         boots: true,
@@ -128,7 +134,7 @@ pub fn run(args: &Args) -> Result<()> {
         let begun = Instant::now();
         let result = (stage.run)().with_context(|| format!("stage `{}` failed", stage.name));
         table.push(format!(
-            "{:<10} {:>6.1} min of {:>2}",
+            "{:<12} {:>6.1} min of {:>2}",
             stage.name,
             minutes(begun),
             stage.budget_minutes
@@ -139,7 +145,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     println!(
-        "{}\n{:<10} {:>6.1} min",
+        "{}\n{:<12} {:>6.1} min",
         table.join("\n"),
         "total",
         minutes(started)
@@ -221,8 +227,17 @@ fn unit_and_integration() -> Result<()> {
 
 /// The operators' session with the official clients against `wright up --simulate`.
 fn session() -> Result<()> {
+    official_clients("tests/session/run")
+}
+
+/// Real guests with `wright up`, by the official clients.
+fn session_real() -> Result<()> {
+    official_clients("tests/session/real")
+}
+
+fn official_clients(script: &str) -> Result<()> {
     cargo::check(
-        Command::new("tests/session/run")
+        Command::new(script)
             .current_dir(cargo::root())
             .env("OPENSTACK_CLIENTS", clients::install()?)
             .env("WRIGHT", cargo::wright()),

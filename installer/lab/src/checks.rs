@@ -1,6 +1,7 @@
 //! What must hold before a lab is made: programs, rights, memory, disk. Everything that is missing is told at
 //! once; nothing was changed.
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -65,24 +66,44 @@ impl Needs {
 
 /// Programs and files that a lab of `spec` calls and this host lacks, with their Debian packages.
 pub fn missing_programs(spec: &LabSpec) -> Vec<(String, &'static str)> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.extend(["/usr/sbin".into(), "/sbin".into()]);
     let uefi = spec
         .machines
         .iter()
         .any(|machine| machine.firmware != Firmware::Bios);
-    let programs = PROGRAMS
-        .iter()
-        .filter(|(name, _)| !folders.iter().any(|folder| folder.join(name).is_file()));
-    let files = ROMS
-        .iter()
-        .chain(OVMF.iter().filter(|_| uefi))
-        .filter(|(file, _)| !Path::new(file).is_file());
+    let files = ROMS.iter().chain(OVMF.iter().filter(|_| uefi));
+    missing(PROGRAMS.iter(), files)
+}
+
+type Needed<'a> = &'a (&'static str, &'static str);
+
+/// Those of `programs` and `files`, each with its package, that this host lacks.
+pub(crate) fn missing<'a>(
+    programs: impl Iterator<Item = Needed<'a>>,
+    files: impl Iterator<Item = Needed<'a>>,
+) -> Vec<(String, &'static str)> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend(["/usr/sbin".into(), "/sbin".into()]);
+    let programs =
+        programs.filter(|(name, _)| !folders.iter().any(|folder| folder.join(name).is_file()));
+    let files = files.filter(|(file, _)| !Path::new(file).is_file());
     programs
         .chain(files)
         .map(|(name, package)| ((*name).to_owned(), *package))
         .collect()
+}
+
+/// How to get what is missing; `None` when nothing is.
+pub(crate) fn install_line(missing: &[(String, &str)]) -> Option<String> {
+    let packages: BTreeSet<&str> = missing.iter().map(|(_, package)| *package).collect();
+    let names: Vec<&str> = missing.iter().map(|(name, _)| name.as_str()).collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "missing: {}; install them with `apt-get install {}`",
+            names.join(", "),
+            packages.into_iter().collect::<Vec<_>>().join(" ")
+        )
+    })
 }
 
 /// Everything that stands in the way of a lab of `spec` with its files in `folder`, one sentence each.
@@ -94,18 +115,7 @@ pub fn shortfalls(spec: &LabSpec, needs: Needs, folder: &Path) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let missing = missing_programs(spec);
-    if !missing.is_empty() {
-        let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
-        packages.sort_unstable();
-        packages.dedup();
-        let names: Vec<&str> = missing.iter().map(|(name, _)| name.as_str()).collect();
-        found.push(format!(
-            "missing: {}; install them with `apt-get install {}`",
-            names.join(", "),
-            packages.join(" ")
-        ));
-    }
+    found.extend(install_line(&missing_programs(spec)));
     if let Some(available) =
         available_memory_mib().filter(|available| *available < needs.memory_mib)
     {

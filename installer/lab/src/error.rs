@@ -13,6 +13,12 @@ pub enum LabError {
     Command { command: String, said: String },
     #[error("machine `{machine}` did not start: {said}")]
     Start { machine: String, said: String },
+    #[error("{name} does not run: {said}")]
+    Daemon { name: &'static str, said: String },
+    #[error("the environment `{0}` is a lab of emulated machines, and it is up")]
+    IsLab(String),
+    #[error("the environment `{0}` is this machine, and `wright up` runs it")]
+    IsHost(String),
     #[error("process {pid} of {what} does not end, even when killed")]
     Unkillable { what: String, pid: i32 },
     #[error("no machine `{name}` in this lab; there are {}", .machines.join(", "))]

@@ -14,11 +14,15 @@ use crate::{
     bmc::{Request, Simulator, answer},
     checks::{self, Needs},
     error::{At, LabError},
+    host::host_is_there,
     machine::{Emulated, Power},
     network,
     process::Record,
     spec::{LabSpec, Machine},
 };
+
+/// Folder of what is gone when the host restarts; an environment's is there while its lab is up.
+pub(crate) const RUN: &str = "/run/wright-lab";
 
 /// Where a lab keeps its files.
 #[derive(Debug, Clone)]
@@ -38,7 +42,7 @@ impl Folders {
             machines: state.join("machines"),
             consoles: state.join("consoles"),
             // Short, since a socket's path has at most 107 characters.
-            run: Path::new("/run/wright-lab").join(env),
+            run: Path::new(RUN).join(env),
         }
     }
 }
@@ -89,6 +93,7 @@ impl Lab {
     /// # Errors
     /// When a program fails.
     pub fn up(&self, bmc_password: &str, callback: &[String]) -> Result<(), LabError> {
+        self.is_no_host()?;
         for folder in [
             &self.folders.machines,
             &self.folders.consoles,
@@ -126,6 +131,7 @@ impl Lab {
     /// # Errors
     /// When a process does not end or a file cannot be removed.
     pub fn down(&self) -> Result<(), LabError> {
+        self.is_no_host()?;
         for emulated in self.emulated() {
             emulated.power(Power::Off)?;
         }
@@ -142,6 +148,14 @@ impl Lab {
             }
         }
         Ok(())
+    }
+
+    /// A host of the same environment has its wires in the same namespace.
+    fn is_no_host(&self) -> Result<(), LabError> {
+        match host_is_there(&self.spec.env) {
+            true => Err(LabError::IsHost(self.spec.env.clone())),
+            false => Ok(()),
+        }
     }
 
     /// Ends emulators and BMCs in our namespace that no record knows: those of a lab that was killed between
@@ -269,8 +283,8 @@ impl Lab {
     }
 }
 
-/// Ends a process in the namespace, but never the one that asks for it.
-fn end(pid: i32) -> Result<(), LabError> {
+/// Ends a process of the environment, but never the one that asks for it.
+pub(crate) fn end(pid: i32) -> Result<(), LabError> {
     if Pid::from_raw(pid) == Pid::this() || Pid::from_raw(pid) == Pid::parent() {
         return Ok(());
     }

@@ -1,6 +1,8 @@
 //! The virtual lab: emulated machines with their BMCs, on wires that are bridges in a network namespace of the
 //! environment's own. It turns machines on and off as a rack would; it does not know what is deployed on them.
 //!
+//! [`Host`] is the other way: no machines, but this one as a host of the cloud, in a namespace too.
+//!
 //! [`LabSpec`] says what there is (made from the inventory by [`LabSpec::from_inventory`]); [`Lab`] makes it so.
 //! All calls block; async callers use a blocking thread.
 mod accelerator;
@@ -11,6 +13,7 @@ mod emulator;
 mod error;
 mod forward;
 mod from_inventory;
+mod host;
 mod lab;
 mod machine;
 mod names;
@@ -26,6 +29,7 @@ pub use console::attach as attach_console;
 pub use error::LabError;
 pub use forward::{Forward, forward};
 pub use from_inventory::SpecError;
+pub use host::{Host, HostSpec, down as host_down, host_is_there, host_shortfalls};
 pub use lab::{Folders, Lab, MachineStatus};
 pub use machine::Power;
 pub use names::namespace;

@@ -15,8 +15,10 @@ use crate::{
 };
 
 /// Where `ip netns` keeps its namespaces.
+const NAMESPACES: &str = "/run/netns";
+
 fn namespace_file(env: &str) -> PathBuf {
-    Path::new("/run/netns").join(names::namespace(env))
+    Path::new(NAMESPACES).join(names::namespace(env))
 }
 
 /// `program` to be run on the lab's wires.
@@ -32,18 +34,22 @@ pub(crate) fn exists(env: &str) -> bool {
     namespace_file(env).exists()
 }
 
+/// Whether the namespace is there and can be entered.
+pub(crate) fn is_alive(env: &str) -> bool {
+    exists(env)
+        && inside(env, "true")
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+}
+
 /// Makes the namespace and all in it that is not there yet.
 ///
 /// # Errors
 /// When `ip` fails.
 pub(crate) fn create(spec: &LabSpec) -> Result<(), LabError> {
     // A file there that is no namespace was left by an `ip netns add` that did not end.
-    if exists(&spec.env)
-        && !inside(&spec.env, "true")
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success())
-    {
+    if exists(&spec.env) && !is_alive(&spec.env) {
         delete(&spec.env)?;
     }
     if !exists(&spec.env) {
@@ -61,7 +67,24 @@ pub(crate) fn delete(env: &str) -> Result<(), LabError> {
     if !exists(env) {
         return Ok(());
     }
-    run(Command::new("ip").args(["netns", "delete", &names::namespace(env)])).map(drop)
+    delete_namespace(&names::namespace(env))
+}
+
+/// # Errors
+/// When `ip` fails.
+pub(crate) fn delete_namespace(name: &str) -> Result<(), LabError> {
+    run(Command::new("ip").args(["netns", "delete", name])).map(drop)
+}
+
+/// Names of all namespaces, also those of others.
+pub(crate) fn all_namespaces() -> Vec<String> {
+    let files = std::fs::read_dir(NAMESPACES)
+        .into_iter()
+        .flatten()
+        .flatten();
+    files
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 /// Processes that are in the namespace.
@@ -122,7 +145,11 @@ fn commands(spec: &LabSpec, there: &BTreeSet<String>) -> Vec<String> {
     lines
 }
 
-fn batch(env: &str, lines: &[String]) -> Result<(), LabError> {
+/// Lines for `ip -batch` in the namespace.
+///
+/// # Errors
+/// When one fails.
+pub(crate) fn batch(env: &str, lines: &[String]) -> Result<(), LabError> {
     let mut command = inside(env, "ip");
     command
         .args(["-batch", "-"])

@@ -124,6 +124,13 @@ pub struct AgentConfig {
     pub vnc_listen: Option<String>,
     /// Open vSwitch's integration bridge.
     pub integration_bridge: String,
+    /// Open vSwitch's database, for example `unix:/run/openvswitch/db.sock`; none: where its tools look by themselves.
+    pub ovsdb: Option<String>,
+    /// Network namespace that the bridge and the guests are in; none: the agent's own.
+    pub network_namespace: Option<String>,
+    /// Whether guests leave checksums and segmentation to the host. A switch in user space sees packets before anybody
+    /// has filled them in: with one, pings pass and TCP does not.
+    pub offload: bool,
     /// Seconds a guest may take to shut down before its plug is pulled.
     pub shutdown_timeout: u64,
     /// Seconds to wait for the ports of a new guest to become active; 0: do not wait.
@@ -136,6 +143,10 @@ pub struct AgentConfig {
     pub address: String,
     /// Serve 169.254.169.254 in a network namespace per network (needs root and Open vSwitch).
     pub metadata: bool,
+    /// What those namespaces are called: this, and the network's id.
+    pub metadata_prefix: String,
+    /// When the agent starts, start guests that were running when the host went down.
+    pub resume_guests: bool,
 }
 
 impl Default for AgentConfig {
@@ -150,12 +161,17 @@ impl Default for AgentConfig {
             cpu: None,
             vnc_listen: Some("127.0.0.1".into()),
             integration_bridge: "br-int".into(),
+            ovsdb: None,
+            network_namespace: None,
+            offload: true,
             shutdown_timeout: 60,
             vif_plugging_timeout: 60,
             vif_plugging_is_fatal: false,
             workers: 4,
             address: "127.0.0.1".into(),
             metadata: true,
+            metadata_prefix: "ovnmeta-".into(),
+            resume_guests: false,
         }
     }
 }

@@ -11,6 +11,6 @@ pub mod hypervisor;
 mod start;
 pub mod store;
 
-pub use agent::{AgentContext, start_agent};
+pub use agent::{AgentContext, shut_down_guests, start_agent};
 pub use config::{AgentConfig, Config};
 pub use start::{api, start};

@@ -11,18 +11,20 @@ pub struct UpArgs {
     /// Add this to every port of docs/ports.md, for a second cloud or for tests
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=50000))]
     pub port_offset: u16,
-    /// OVN's northbound database
+    /// OVN's northbound database, if it runs already; then this machine's own Open vSwitch and libvirt are used
     #[arg(
         long,
         value_name = "ADDRESS",
-        default_value = "unix:/run/ovn/ovnnb_db.sock"
+        requires = "ovn_southbound",
+        conflicts_with = "simulate"
     )]
-    pub ovn_northbound: String,
-    /// OVN's southbound database
+    pub ovn_northbound: Option<String>,
+    /// OVN's southbound database, for example `unix:/run/ovn/ovnsb_db.sock`
     #[arg(
         long,
         value_name = "ADDRESS",
-        default_value = "unix:/run/ovn/ovnsb_db.sock"
+        requires = "ovn_northbound",
+        conflicts_with = "simulate"
     )]
-    pub ovn_southbound: String,
+    pub ovn_southbound: Option<String>,
 }

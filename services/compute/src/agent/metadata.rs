@@ -1,4 +1,4 @@
-//! The metadata service: 169.254.169.254:80 for the guests of this node. Each network has a namespace `ovnmeta-<id>`
+//! The metadata service: 169.254.169.254:80 for the guests of this node. Each network has a namespace of its own,
 //! whose only wire is a port of the integration bridge that OVN takes for the network's localport, so a guest is known
 //! by its network and its source address, and two networks may use the same addresses.
 
@@ -80,8 +80,27 @@ async fn networks(agent: &Agent) -> Result<Vec<Uuid>, String> {
     serde_json::from_value(answer["networks"].take()).map_err(|error| error.to_string())
 }
 
-fn namespace(network: Uuid) -> String {
-    format!("ovnmeta-{network}")
+impl Agent {
+    fn namespace(&self, network: Uuid) -> String {
+        format!("{}{network}", self.config.metadata_prefix)
+    }
+
+    /// Runs a command where the integration bridge is.
+    async fn on_the_wires(&self, program: &str, arguments: &[&str]) -> Result<(), String> {
+        let Some(namespace) = &self.config.network_namespace else {
+            return command(program, arguments).await;
+        };
+        let net = format!("--net=/run/netns/{namespace}");
+        command("nsenter", &[&[&net, "--", program], arguments].concat()).await
+    }
+
+    async fn vsctl(&self, arguments: &[&str]) -> Result<(), String> {
+        let database = self.config.ovsdb.as_ref().map(|db| format!("--db={db}"));
+        let mut all = vec!["--timeout=20"];
+        all.extend(database.as_deref());
+        all.extend(arguments);
+        command("ovs-vsctl", &all).await
+    }
 }
 
 /// Both ends of the wire: at most 15 characters.
@@ -120,18 +139,16 @@ async fn serve(agent: &Arc<Agent>, network: Uuid, stop: CancellationToken) -> Re
     let (Some(port_id), Some(mac)) = (port["id"].as_str(), port["mac_address"].as_str()) else {
         return Err("the network has no metadata port".to_owned());
     };
-    let (name, (outer, inner)) = (namespace(network), ends(network));
+    let (name, (outer, inner)) = (agent.namespace(network), ends(network));
     if !std::path::Path::new("/run/netns").join(&name).exists() {
         command("ip", &["netns", "add", &name]).await?;
     }
-    if !std::path::Path::new("/sys/class/net").join(&outer).exists() {
-        command(
-            "ip",
-            &[
-                "link", "add", &outer, "type", "veth", "peer", "name", &inner, "netns", &name,
-            ],
-        )
-        .await?;
+    let there = ["link", "show", "dev", &outer];
+    if agent.on_the_wires("ip", &there).await.is_err() {
+        let wire = [
+            "link", "add", &outer, "type", "veth", "peer", "name", &inner, "netns", &name,
+        ];
+        agent.on_the_wires("ip", &wire).await?;
     }
     command("ip", &["-n", &name, "link", "set", "lo", "up"]).await?;
     command(
@@ -139,7 +156,9 @@ async fn serve(agent: &Arc<Agent>, network: Uuid, stop: CancellationToken) -> Re
         &["-n", &name, "link", "set", &inner, "address", mac, "up"],
     )
     .await?;
-    command("ip", &["link", "set", &outer, "up"]).await?;
+    agent
+        .on_the_wires("ip", &["link", "set", &outer, "up"])
+        .await?;
     command(
         "ip",
         &[
@@ -190,22 +209,9 @@ async fn serve(agent: &Arc<Agent>, network: Uuid, stop: CancellationToken) -> Re
     }
     let id = format!("external_ids:iface-id={port_id}");
     let bridge = &agent.config.integration_bridge;
-    command(
-        "ovs-vsctl",
-        &[
-            "--timeout=20",
-            "--may-exist",
-            "add-port",
-            bridge,
-            &outer,
-            "--",
-            "set",
-            "Interface",
-            &outer,
-            &id,
-        ],
-    )
-    .await?;
+    let plug = ["--may-exist", "add-port", bridge, &outer, "--"];
+    let name_it = ["set", "Interface", &outer, &id];
+    agent.vsctl(&[&plug[..], &name_it[..]].concat()).await?;
     // Replies to guests cross Open vSwitch's user space in some set-ups: checksums must be whole there.
     let _ = command(
         "ip",
@@ -259,12 +265,10 @@ async fn remove(agent: &Agent, network: Uuid) {
     let (outer, _) = ends(network);
     let bridge = &agent.config.integration_bridge;
     for result in [
-        command(
-            "ovs-vsctl",
-            &["--timeout=20", "--if-exists", "del-port", bridge, &outer],
-        )
-        .await,
-        command("ip", &["netns", "delete", &namespace(network)]).await,
+        agent
+            .vsctl(&["--if-exists", "del-port", bridge, &outer])
+            .await,
+        command("ip", &["netns", "delete", &agent.namespace(network)]).await,
     ] {
         if let Err(error) = result {
             tracing::warn!(%network, error, "metadata namespace");

@@ -13,15 +13,16 @@ use std::time::Duration;
 use openstack_client::{Client, ClientError};
 use service_kit::StartError;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use self::images::ImageService;
-use self::protocol::{ClaimAnswer, ClaimRequest, Guests, GuestsAnswer, Heartbeat};
+use self::protocol::{ClaimAnswer, ClaimRequest, ExpectedGuests, Guests, GuestsAnswer, Heartbeat};
 use self::worker::Worker;
 use crate::config::{AgentConfig, DriverKind};
-use crate::hypervisor::Hypervisor;
 use crate::hypervisor::domain_xml::Wiring;
 use crate::hypervisor::libvirt::{LibvirtDriver, LibvirtSettings};
 use crate::hypervisor::simulated::SimulatedDriver;
+use crate::hypervisor::{Hypervisor, HypervisorError, PowerAction, PowerState};
 
 /// How often the agent says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -54,7 +55,10 @@ pub fn driver(config: &AgentConfig) -> Arc<dyn Hypervisor> {
             machine: config.machine.clone(),
             cpu: config.cpu.clone(),
             vnc_listen: config.vnc_listen.clone(),
-            wiring: Wiring::OpenVSwitch(config.integration_bridge.clone()),
+            wiring: Wiring::OpenVSwitch {
+                bridge: config.integration_bridge.clone(),
+                offload: config.offload,
+            },
             shutdown_timeout: Duration::from_secs(config.shutdown_timeout),
             call_timeout: Duration::from_secs(120),
         })),
@@ -88,14 +92,39 @@ pub async fn start_agent_with(
     });
     ctx.tasks
         .spawn(beat(Arc::clone(&agent), ctx.shutdown.clone()));
-    ctx.tasks
-        .spawn(sync(Arc::clone(&agent), ctx.shutdown.clone()));
+    let resumed = CancellationToken::new();
+    ctx.tasks.spawn(sync(
+        Arc::clone(&agent),
+        resumed.clone(),
+        ctx.shutdown.clone(),
+    ));
     if agent.config.metadata && agent.config.driver == DriverKind::Libvirt {
         ctx.tasks
             .spawn(metadata::run(Arc::clone(&agent), ctx.shutdown.clone()));
     }
-    ctx.tasks.spawn(work(agent, ctx.shutdown));
+    ctx.tasks.spawn(async move {
+        // Or a guest might be started that somebody has just asked to stop.
+        resumed.cancelled().await;
+        work(agent, ctx.shutdown).await;
+    });
     Ok(())
+}
+
+/// Shuts down all guests of this host, as before it is turned off. The agent must have ended: the service shall not
+/// take it for the guests' own doing. Gives how many ran.
+pub async fn shut_down_guests(config: &AgentConfig) -> Result<usize, HypervisorError> {
+    let driver = driver(config);
+    let guests = driver.list().await?.into_iter();
+    let running: Vec<Uuid> = guests
+        .filter(|guest| guest.power_state != PowerState::Shutdown)
+        .map(|guest| guest.id)
+        .collect();
+    // At once: each may take the whole time that it is given.
+    let ends = running.iter().map(|id| driver.shut_down(*id));
+    for end in futures::future::join_all(ends).await {
+        end?;
+    }
+    Ok(running.len())
 }
 
 /// What the loops share.
@@ -164,7 +193,20 @@ async fn beat(agent: Arc<Agent>, shutdown: CancellationToken) {
     }
 }
 
-async fn sync(agent: Arc<Agent>, shutdown: CancellationToken) {
+async fn sync(agent: Arc<Agent>, resumed: CancellationToken, shutdown: CancellationToken) {
+    let mut pause = Duration::from_millis(200);
+    while agent.config.resume_guests && !shutdown.is_cancelled() {
+        match resume(&agent).await {
+            Ok(()) => break,
+            Err(error) => tracing::warn!(host = %agent.host, error, "guests cannot be resumed yet"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => {}
+        }
+        pause = (pause * 2).min(HEARTBEAT);
+    }
+    resumed.cancel();
     while !shutdown.is_cancelled() {
         tokio::select! {
             () = tokio::time::sleep(SYNC) => {}
@@ -174,6 +216,36 @@ async fn sync(agent: Arc<Agent>, shutdown: CancellationToken) {
             tracing::warn!(host = %agent.host, error, "guests could not be compared");
         }
     }
+}
+
+/// Starts guests that the service believes to run, and that do not: those that the host took down with it.
+async fn resume(agent: &Agent) -> Result<(), String> {
+    let answer: ExpectedGuests = agent
+        .client
+        .request(
+            http::Method::GET,
+            "compute",
+            &format!("{}/guests", agent.path),
+        )
+        .fetch()
+        .await
+        .map_err(|error| error.to_string())?;
+    for spec in answer.running {
+        let state = agent.driver.power_state(spec.id).await;
+        if !matches!(
+            state.map_err(|error| error.to_string())?,
+            Some(PowerState::Shutdown | PowerState::Crashed)
+        ) {
+            continue;
+        }
+        match agent.driver.power(&spec, PowerAction::Start).await {
+            Ok(_) => tracing::info!(server = %spec.id, "resumed"),
+            Err(error) if error.transient => return Err(error.to_string()),
+            // The comparison that follows tells the service.
+            Err(error) => tracing::error!(server = %spec.id, %error, "cannot be resumed"),
+        }
+    }
+    Ok(())
 }
 
 /// Tells the service which guests run here, and destroys those that were deleted while this host was away.

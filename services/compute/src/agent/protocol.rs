@@ -165,6 +165,13 @@ pub struct Heartbeat {
     pub capacity: Capacity,
 }
 
+/// The answer to `GET guests`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExpectedGuests {
+    /// Guests of servers on the host that are running, as far as the service knows.
+    pub running: Vec<GuestSpec>,
+}
+
 /// `POST guests`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Guests {

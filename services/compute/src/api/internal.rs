@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::{State, bad, not_found};
 use crate::agent::protocol::{
-    ClaimAnswer, ClaimRequest, Guests, GuestsAnswer, Heartbeat, Held, Renewal, Report,
+    ClaimAnswer, ClaimRequest, ExpectedGuests, Guests, GuestsAnswer, Heartbeat, Held, Renewal,
+    Report,
 };
 use crate::app::agents;
 use crate::store::servers::{self, Filter};
@@ -61,6 +62,14 @@ pub async fn report(
     Ok(Json(Held {
         held: agents::report(&app, &host, &id, &report).await?,
     }))
+}
+
+/// GET `guests`.
+pub async fn expected_guests(
+    app: State,
+    Path(host): Path<String>,
+) -> Result<Json<ExpectedGuests>, ApiError> {
+    Ok(Json(agents::expected_guests(&app, &host).await?))
 }
 
 /// POST `guests`.

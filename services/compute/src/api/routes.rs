@@ -608,6 +608,13 @@ pub fn routes() -> Vec<Route<Arc<App>>> {
         ),
         Route::new(
             get.clone(),
+            "/v2.1/internal/agents/{host}/guests",
+            "agents:expected-guests",
+            Service,
+            internal::expected_guests,
+        ),
+        Route::new(
+            get.clone(),
             "/v2.1/internal/agents/{host}/metadata",
             "agents:metadata",
             Service,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::conductor::{self, enqueue, enqueue_agent};
 use super::{App, agent_queue, servers as app_servers};
 use crate::agent::protocol::{
-    AgentOperation, AgentTask, Guests, GuestsAnswer, Heartbeat, Outcome, Report,
+    AgentOperation, AgentTask, ExpectedGuests, Guests, GuestsAnswer, Heartbeat, Outcome, Report,
 };
 use crate::hypervisor::{GuestSpec, PowerAction, PowerState};
 use crate::store::hosts::{self, COMPUTE};
@@ -341,6 +341,23 @@ async fn build_failed(
     }
     servers::finish_actions(tx, server, Some(&words)).await?;
     enqueue(tx, conductor::SERVER_RELEASE, &id).await
+}
+
+/// The guests that should be running on a host, for an agent that has just started.
+pub async fn expected_guests(app: &App, host: &str) -> Result<ExpectedGuests, StoreError> {
+    let filter = Filter {
+        host: Some(host.to_owned()),
+        ..Filter::default()
+    };
+    let servers = servers::list(&app.db, &filter).await?;
+    let running = servers
+        .iter()
+        // Whatever is under way now is done by its own operation.
+        .filter(|server| server.vm_state == vm_state::ACTIVE && server.task_state.is_none())
+        .map(|server| guest_spec(app, server));
+    Ok(ExpectedGuests {
+        running: running.collect::<Result<_, _>>()?,
+    })
 }
 
 /// Compares the guests that an agent has with the servers of its host: a guest that stopped by itself is noticed, a

@@ -31,8 +31,13 @@ impl VirtType {
 /// How interfaces are wired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wiring {
-    /// A port of this Open vSwitch bridge, named by the port's id (libvirt insists on a UUID there).
-    OpenVSwitch(String),
+    /// A port of an Open vSwitch bridge, named by the port's id (libvirt insists on a UUID there).
+    OpenVSwitch {
+        /// The bridge.
+        bridge: String,
+        /// Whether the guest may leave checksums and segmentation to the host.
+        offload: bool,
+    },
     /// A port of a plain bridge.
     Bridge(String),
 }
@@ -185,7 +190,7 @@ pub fn interface_xml(interface: &Interface, wiring: &Wiring) -> String {
         escape(&interface.mac)
     );
     match wiring {
-        Wiring::OpenVSwitch(bridge) => {
+        Wiring::OpenVSwitch { bridge, .. } => {
             let _ = write!(
                 x,
                 "<source bridge='{}'/><virtualport type='openvswitch'><parameters interfaceid='{}'/></virtualport>",
@@ -204,6 +209,12 @@ pub fn interface_xml(interface: &Interface, wiring: &Wiring) -> String {
     );
     if let Some(mtu) = interface.mtu {
         let _ = write!(x, "<mtu size='{mtu}'/>");
+    }
+    if matches!(wiring, Wiring::OpenVSwitch { offload: false, .. }) {
+        x.push_str(
+            "<driver><host csum='off' gso='off' tso4='off' tso6='off' ecn='off' ufo='off'/>\
+             <guest csum='off' tso4='off' tso6='off' ecn='off' ufo='off'/></driver>",
+        );
     }
     // No option ROM: guests boot from disk, and each ROM costs the firmware time.
     x.push_str("<rom enabled='no'/></interface>\n");
@@ -246,7 +257,10 @@ mod tests {
             ramdisk: None,
             console_log: "/var/lib/nova/instances/x/console.log".into(),
             vnc_listen: Some("127.0.0.1".into()),
-            wiring: Wiring::OpenVSwitch("br-int".into()),
+            wiring: Wiring::OpenVSwitch {
+                bridge: "br-int".into(),
+                offload: true,
+            },
         }
     }
 
@@ -271,6 +285,19 @@ mod tests {
             ..options()
         };
         insta::assert_snapshot!(domain_xml(&spec, &options));
+    }
+
+    #[test]
+    fn a_switch_in_user_space_gets_whole_packets() {
+        let wiring = Wiring::OpenVSwitch {
+            bridge: "br-int".into(),
+            offload: false,
+        };
+        let xml = interface_xml(&sample().interfaces[0], &wiring);
+        assert!(
+            xml.contains("<driver><host csum='off' gso='off'") && xml.contains("<guest csum='off'"),
+            "{xml}"
+        );
     }
 
     proptest! {

@@ -321,6 +321,8 @@ pub trait Hypervisor: Send + Sync {
         spec: &GuestSpec,
         action: PowerAction,
     ) -> Result<PowerState, HypervisorError>;
+    /// Asks the guest to shut down, then pulls the plug; no error when it is off.
+    async fn shut_down(&self, id: Uuid) -> Result<(), HypervisorError>;
     /// Stops the guest, forgets it, and deletes its disks.
     async fn destroy(&self, id: Uuid) -> Result<(), HypervisorError>;
     /// The state of one guest; `None` when it is not known here.

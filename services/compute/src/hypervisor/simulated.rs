@@ -179,6 +179,13 @@ impl Hypervisor for SimulatedDriver {
         Ok(guest.power_state)
     }
 
+    async fn shut_down(&self, id: Uuid) -> Result<(), HypervisorError> {
+        if let Some(guest) = self.change(Step::Hypervisor)?.guests.get_mut(&id) {
+            guest.power_state = PowerState::Shutdown;
+        }
+        Ok(())
+    }
+
     async fn destroy(&self, id: Uuid) -> Result<(), HypervisorError> {
         self.change(Step::Hypervisor)?.guests.remove(&id);
         Ok(())

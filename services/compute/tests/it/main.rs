@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic)] // a test that waits in vain says for what
 
+mod agents;
 mod api;
 mod clients;
 mod libvirt;

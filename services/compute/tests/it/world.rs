@@ -7,12 +7,15 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use compute::agent::start_agent_with;
+use compute::hypervisor::Hypervisor;
 use compute::hypervisor::simulated::SimulatedSettings;
-use compute::{Config, start};
+use compute::{AgentConfig, AgentContext, Config, start};
 use http::{Method, Request, StatusCode};
 use openstack_client::InProcess;
 use serde_json::{Value, json};
 use service_kit::{Context, testing};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 pub const IMAGE: &str = "0e0e0e0e-0000-4000-8000-000000000001";
@@ -363,6 +366,28 @@ impl World {
         )
         .await
         .0
+    }
+
+    /// An agent of a host beside the simulated one, until `shutdown`.
+    pub async fn agent(
+        &self,
+        host: &str,
+        driver: Arc<dyn Hypervisor>,
+        config: AgentConfig,
+        shutdown: CancellationToken,
+    ) -> TaskTracker {
+        let tasks = TaskTracker::new();
+        let around = AgentContext {
+            host: host.to_owned(),
+            client: self.ctx.client.clone(),
+            shutdown,
+            tasks: tasks.clone(),
+        };
+        start_agent_with(around, config, driver)
+            .await
+            .expect("the agent starts");
+        tasks.close();
+        tasks
     }
 
     /// Stops the service as a process does.

@@ -12,8 +12,10 @@ pub fn run(command: &[String], settings: &Settings) -> Result<ExitStatus, Comman
     let namespace = lab::namespace(&settings.env);
     if !Path::new("/run/netns").join(&namespace).exists() {
         return Err(
-            CommandError::failed(format!("the lab of `{}` is not up", settings.env))
-                .hint(format!("`wright -e {} lab up` makes it", settings.env)),
+            CommandError::failed(format!("the lab of `{}` is not up", settings.env)).hint(format!(
+                "`wright -e {env} lab up` makes it, on one machine `wright -e {env} up`",
+                env = settings.env
+            )),
         );
     }
     let error = lab::inside(&settings.env, program).args(args).exec();

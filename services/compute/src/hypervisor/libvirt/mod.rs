@@ -286,25 +286,6 @@ impl LibvirtDriver {
         })
     }
 
-    async fn stop(&self, id: Uuid) -> Result<(), HypervisorError> {
-        let deadline = tokio::time::Instant::now() + self.settings.shutdown_timeout;
-        let mut asked = tokio::time::Instant::now() - Duration::from_secs(60);
-        while tokio::time::Instant::now() < deadline {
-            if self.power_state(id).await? != Some(PowerState::Running) {
-                break;
-            }
-            // Asked again from time to time: a guest that is still booting does not hear the first.
-            if asked.elapsed() >= Duration::from_secs(10) {
-                asked = tokio::time::Instant::now();
-                let _ = self
-                    .on_domain(id, "asking the guest to shut down", |d| d.shutdown())
-                    .await;
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-        self.destroy_domain(id).await
-    }
-
     /// Pulls the plug; no error when it is off or unknown.
     async fn destroy_domain(&self, id: Uuid) -> Result<(), HypervisorError> {
         let uuid = id.to_string();
@@ -501,10 +482,10 @@ impl Hypervisor for LibvirtDriver {
                 }
                 _ => self.define(spec, true).await?,
             },
-            PowerAction::Stop => self.stop(id).await?,
+            PowerAction::Stop => self.shut_down(id).await?,
             PowerAction::SoftReboot => {
                 // A guest without an ACPI button would never come back by itself: off, and on again.
-                self.stop(id).await?;
+                self.shut_down(id).await?;
                 self.define(spec, true).await?;
             }
             PowerAction::HardReboot => {
@@ -533,6 +514,25 @@ impl Hypervisor for LibvirtDriver {
             PowerAction::Resume => self.define(spec, true).await?,
         }
         Ok(self.power_state(id).await?.unwrap_or(PowerState::NoState))
+    }
+
+    async fn shut_down(&self, id: Uuid) -> Result<(), HypervisorError> {
+        let deadline = tokio::time::Instant::now() + self.settings.shutdown_timeout;
+        let mut asked = tokio::time::Instant::now() - Duration::from_secs(60);
+        while tokio::time::Instant::now() < deadline {
+            if self.power_state(id).await? != Some(PowerState::Running) {
+                break;
+            }
+            // Asked again from time to time: a guest that is still booting does not hear the first.
+            if asked.elapsed() >= Duration::from_secs(10) {
+                asked = tokio::time::Instant::now();
+                let _ = self
+                    .on_domain(id, "asking the guest to shut down", |d| d.shutdown())
+                    .await;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        self.destroy_domain(id).await
     }
 
     async fn destroy(&self, id: Uuid) -> Result<(), HypervisorError> {
