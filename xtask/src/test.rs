@@ -103,7 +103,7 @@ const STAGES: [Stage; 8] = [
     Stage {
         name: "session-real",
         budget_minutes: 6,
-        boots: false,
+        boots: true,
         run: session_real,
     },
     Stage {
