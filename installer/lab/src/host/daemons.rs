@@ -163,10 +163,14 @@ fn one(name: &'static str, env: &str, paths: &Paths) -> Daemon {
         env: env.to_owned(),
         program,
         arguments,
-        variables: vec![
-            ("OVS_RUNDIR", paths.slash_run().join("openvswitch")),
-            ("OVN_RUNDIR", paths.slash_run().join("ovn")),
-        ],
+        variables: match name {
+            // It sees our folder as `/run`, and so do the tools of Open vSwitch that it calls.
+            LIBVIRTD => Vec::new(),
+            _ => vec![
+                ("OVS_RUNDIR", paths.slash_run().join("openvswitch")),
+                ("OVN_RUNDIR", paths.slash_run().join("ovn")),
+            ],
+        },
         pid_file,
         log,
         run: run.clone(),
@@ -194,10 +198,11 @@ mod tests {
                 .collect();
             let _ = writeln!(
                 text,
-                "{}: {}\n  {}\n  pid {}\n  log {}",
+                "{}: {}\n  {}\n  with {:?}\n  pid {}\n  log {}",
                 daemon.name,
                 daemon.program,
                 arguments.join("\n  "),
+                daemon.variables,
                 daemon.pid_file.display(),
                 daemon.log.display()
             );
