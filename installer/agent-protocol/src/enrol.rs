@@ -124,7 +124,7 @@ pub struct SeedFile {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// One of `inspect`, `discard`, `write`, `verify`, `grow`, `seed`.
+    /// One of `inspect`, `discard`, `write`, `verify`, `grow`, `seed`, `commit`.
     pub stage: String,
     pub done: u64,
     pub total: u64,

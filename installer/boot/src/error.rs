@@ -1,5 +1,5 @@
 //! Why the boot server could not start, in words that say what to do about it.
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The boot server could not start.
@@ -19,13 +19,6 @@ pub enum BootError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("spool folder {path}: {source}")]
-    Spool {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("TFTP on {address}: {reason}")]
-    Tftp { address: IpAddr, reason: String },
     #[error("boot script template: {0}")]
     Template(#[from] tera::Error),
 }

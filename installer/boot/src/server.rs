@@ -15,7 +15,7 @@ use crate::error::BootError;
 use crate::http::{self, Offers, script::Scripts};
 use crate::policy::BootPolicy;
 use crate::router_advertisement;
-use crate::tftp::{TftpServer, fill_spool};
+use crate::tftp;
 
 /// How long stopping waits for requests under way.
 const GRACE: Duration = Duration::from_secs(5);
@@ -34,8 +34,6 @@ pub struct BootConfig {
     pub images: BTreeMap<String, PathBuf>,
     /// Offered as `/files/<name>`.
     pub files: BTreeMap<String, PathBuf>,
-    /// Folder for the boot loaders; emptied and filled on start.
-    pub spool: PathBuf,
     /// Where the boot loaders come from, usually [`DEBIAN_LOADERS`].
     pub loaders: PathBuf,
 }
@@ -47,7 +45,6 @@ pub const DEBIAN_LOADERS: &str = "/usr/lib/ipxe";
 pub struct BootServer {
     stop: CancellationToken,
     tasks: TaskTracker,
-    tftp: Option<TftpServer>,
     seen: Arc<Seen>,
     base_url: String,
 }
@@ -69,13 +66,12 @@ impl BootServer {
             ramdisk,
             images,
             files,
-            spool,
             loaders,
         } = config;
         let index = nix::net::if_::if_nametoindex(interface.as_str())
             .map_err(|_| BootError::NoInterface(interface.clone()))?;
         let scripts = Scripts::new()?;
-        fill_spool(&spool, &loaders)?;
+        let first_stage = tftp::load(&loaders)?;
         let dhcp = Arc::new(dhcp);
         let dhcp_socket = dhcp::server::bind(&interface)?;
         let listener = http::serve::bind(&interface, dhcp.server, dhcp.http_port)?;
@@ -83,7 +79,7 @@ impl BootServer {
         let solicitations = router_advertisement::bind(&interface, index)
             .map_err(|error| tracing::warn!(%error, "machines will wait for IPv6"))
             .ok();
-        let tftp = TftpServer::start(dhcp.server, spool.clone())?;
+        let tftp_socket = tftp::bind(&interface, dhcp.server)?;
 
         let base_url = dhcp.base_url();
         let machines = dhcp
@@ -98,14 +94,13 @@ impl BootServer {
             scripts,
             kernel,
             ramdisk,
-            spool,
+            loaders,
             images,
             files,
         };
         let server = Self {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            tftp: Some(tftp),
             seen: Arc::default(),
             base_url,
         };
@@ -121,6 +116,12 @@ impl BootServer {
         if let Some(socket) = solicitations {
             tasks.spawn(router_advertisement::serve(socket, dhcp, stop.clone()));
         }
+        tasks.spawn(tftp::serve(
+            tftp_socket,
+            first_stage,
+            tasks.clone(),
+            stop.clone(),
+        ));
         let routes = http::routes(Arc::new(offers)).merge(routes);
         tasks.spawn(http::serve::serve(
             listener,
@@ -144,7 +145,7 @@ impl BootServer {
     }
 
     /// Stops taking requests and waits some seconds for those under way.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(GRACE, self.tasks.wait())
@@ -153,19 +154,11 @@ impl BootServer {
         {
             tracing::info!("boot server stopped with transfers under way");
         }
-        if let Some(tftp) = self.tftp.take()
-            && tokio::task::spawn_blocking(|| tftp.stop()).await.is_err()
-        {
-            tracing::error!("stopping TFTP panicked");
-        }
     }
 }
 
 impl Drop for BootServer {
     fn drop(&mut self) {
         self.stop.cancel();
-        if let Some(tftp) = self.tftp.take() {
-            tftp.stop();
-        }
     }
 }

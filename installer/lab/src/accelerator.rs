@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{At, LabError};
 
 /// A kernel without a root file system panics and ends within 3 s on KVM, even on a loaded host.
-const PROBE_SECONDS: u64 = 20;
+const PROBE_TIME: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +38,13 @@ impl Accelerator {
         if let Some(known) = recall(memory) {
             return Ok(known);
         }
-        let accelerator = match Path::new("/dev/kvm").exists() && probe(kernel) {
+        let accelerator = match Path::new("/dev/kvm").exists()
+            && probe("qemu-system-x86_64", kernel, PROBE_TIME)
+        {
             true => Self::Kvm,
             false => Self::Emulation,
         };
+        tracing::info!(?accelerator, "what machines run on");
         let text = serde_json::to_vec(&Known {
             boot_id: boot_id(),
             accelerator,
@@ -67,9 +70,10 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
-/// Boots `kernel` without a root: with `panic=-1` it restarts at once, and QEMU ends by `-no-reboot`.
-fn probe(kernel: &Path) -> bool {
-    let mut command = Command::new("qemu-system-x86_64");
+/// Boots `kernel` without a root: with `panic=-1` it restarts at once, and QEMU ends by `-no-reboot`. False when
+/// the emulator fails, or has not ended within `time`; it is ended then.
+fn probe(emulator: &str, kernel: &Path, time: Duration) -> bool {
+    let mut command = Command::new(emulator);
     command.args([
         "-accel",
         "kvm",
@@ -96,7 +100,7 @@ fn probe(kernel: &Path) -> bool {
         return false;
     };
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(PROBE_SECONDS) {
+    while begun.elapsed() < time {
         match child.try_wait() {
             Ok(Some(status)) => return status.success(),
             Ok(None) => thread::sleep(POLL),
@@ -107,4 +111,59 @@ fn probe(kernel: &Path) -> bool {
     let _ = child.kill();
     let _ = child.wait();
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands in for the emulator: a shell script.
+    fn emulator(folder: &Path, script: &str) -> String {
+        let path = folder.join("emulator").display().to_string();
+        // By a child: a concurrent fork of this process might hold a file open that it has written itself.
+        let text = format!("printf '#!/bin/sh\n{script}\n' >{path} && chmod +x {path}");
+        let written = Command::new("sh").args(["-c", &text]).status();
+        assert!(written.unwrap().success());
+        path
+    }
+
+    #[test]
+    fn a_guest_that_hangs_is_ended_and_one_that_ends_is_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let hangs = emulator(
+            folder.path(),
+            &format!("echo $$ >{}; exec sleep 1000", pid.display()),
+        );
+        let begun = Instant::now();
+        assert!(!probe(&hangs, Path::new("/k"), Duration::from_secs(1)));
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        let pid = fs::read_to_string(pid).unwrap();
+        assert!(!Path::new("/proc").join(pid.trim()).exists());
+        for (script, boots) in [("exit 0", true), ("exit 1", false)] {
+            let ends = emulator(folder.path(), script);
+            let time = Duration::from_secs(60);
+            assert_eq!(probe(&ends, Path::new("/k"), time), boots);
+        }
+        assert!(!probe("/no/such/emulator", Path::new("/k"), PROBE_TIME));
+    }
+
+    #[test]
+    fn the_answer_holds_until_the_host_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = folder.path().join("accelerator.json");
+        assert_eq!(Accelerator::known(&memory), Accelerator::Emulation);
+        let known = |boot_id: String| {
+            serde_json::to_vec(&Known {
+                boot_id,
+                accelerator: Accelerator::Kvm,
+            })
+            .unwrap()
+        };
+        fs::write(&memory, known(boot_id())).unwrap();
+        let found = Accelerator::detect(Path::new("/no/kernel"), &memory).unwrap();
+        assert_eq!(found, Accelerator::Kvm);
+        fs::write(&memory, known("another start".into())).unwrap();
+        assert_eq!(Accelerator::known(&memory), Accelerator::Emulation);
+    }
 }

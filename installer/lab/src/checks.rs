@@ -64,16 +64,6 @@ impl Needs {
     }
 }
 
-/// Programs and files that a lab of `spec` calls and this host lacks, with their Debian packages.
-pub fn missing_programs(spec: &LabSpec) -> Vec<(String, &'static str)> {
-    let uefi = spec
-        .machines
-        .iter()
-        .any(|machine| machine.firmware != Firmware::Bios);
-    let files = ROMS.iter().chain(OVMF.iter().filter(|_| uefi));
-    missing(PROGRAMS.iter(), files)
-}
-
 type Needed<'a> = &'a (&'static str, &'static str);
 
 /// Those of `programs` and `files`, each with its package, that this host lacks.
@@ -81,9 +71,22 @@ pub(crate) fn missing<'a>(
     programs: impl Iterator<Item = Needed<'a>>,
     files: impl Iterator<Item = Needed<'a>>,
 ) -> Vec<(String, &'static str)> {
+    missing_in(&search_path(), programs, files)
+}
+
+fn search_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    // A plain user's PATH lacks these on Debian.
     folders.extend(["/usr/sbin".into(), "/sbin".into()]);
+    folders
+}
+
+fn missing_in<'a>(
+    folders: &[PathBuf],
+    programs: impl Iterator<Item = Needed<'a>>,
+    files: impl Iterator<Item = Needed<'a>>,
+) -> Vec<(String, &'static str)> {
     let programs =
         programs.filter(|(name, _)| !folders.iter().any(|folder| folder.join(name).is_file()));
     let files = files.filter(|(file, _)| !Path::new(file).is_file());
@@ -91,6 +94,70 @@ pub(crate) fn missing<'a>(
         .chain(files)
         .map(|(name, package)| ((*name).to_owned(), *package))
         .collect()
+}
+
+/// What this host has to offer.
+#[derive(Debug)]
+struct Offer {
+    is_root: bool,
+    /// Folders that programs are looked for in.
+    path: Vec<PathBuf>,
+    /// `None`: not known, and not a reason to refuse.
+    memory_mib: Option<u64>,
+    disk_bytes: Option<u64>,
+}
+
+impl Offer {
+    /// This host, with the lab's files in `folder`.
+    fn this(folder: &Path) -> Self {
+        Self {
+            is_root: nix::unistd::geteuid().is_root(),
+            path: search_path(),
+            memory_mib: available_memory_mib(),
+            disk_bytes: free_bytes(folder),
+        }
+    }
+
+    /// Programs and files that a lab of `spec` calls and this host lacks, with their Debian packages.
+    fn lacks(&self, spec: &LabSpec) -> Vec<(String, &'static str)> {
+        let uefi = spec
+            .machines
+            .iter()
+            .any(|machine| machine.firmware != Firmware::Bios);
+        let files = ROMS.iter().chain(OVMF.iter().filter(|_| uefi));
+        missing_in(&self.path, PROGRAMS.iter(), files)
+    }
+
+    /// See [`shortfalls`].
+    fn shortfalls(&self, spec: &LabSpec, needs: Needs, folder: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        if !self.is_root {
+            found.push(
+                "root's rights are needed: network namespaces and bridges are made (run it with sudo)"
+                    .to_owned(),
+            );
+        }
+        found.extend(install_line(&self.lacks(spec)));
+        if let Some(available) = self
+            .memory_mib
+            .filter(|available| *available < needs.memory_mib)
+        {
+            found.push(format!(
+                "the machines need {} MiB of memory and {available} MiB are available: lower `lab: memory_mib` of some, \
+                 or end other programs",
+                needs.memory_mib
+            ));
+        }
+        if let Some(free) = self.disk_bytes.filter(|free| *free < needs.disk_bytes) {
+            found.push(format!(
+                "the disks need about {} GiB and {} has {} GiB free: `--state-dir` takes another folder",
+                needs.disk_bytes / GIB,
+                folder.display(),
+                free / GIB
+            ));
+        }
+        found
+    }
 }
 
 /// How to get what is missing; `None` when nothing is.
@@ -108,32 +175,7 @@ pub(crate) fn install_line(missing: &[(String, &str)]) -> Option<String> {
 
 /// Everything that stands in the way of a lab of `spec` with its files in `folder`, one sentence each.
 pub fn shortfalls(spec: &LabSpec, needs: Needs, folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    if !nix::unistd::geteuid().is_root() {
-        found.push(
-            "root's rights are needed: network namespaces and bridges are made (run it with sudo)"
-                .to_owned(),
-        );
-    }
-    found.extend(install_line(&missing_programs(spec)));
-    if let Some(available) =
-        available_memory_mib().filter(|available| *available < needs.memory_mib)
-    {
-        found.push(format!(
-            "the machines need {} MiB of memory and {available} MiB are available: lower `lab: memory_mib` of some, \
-             or end other programs",
-            needs.memory_mib
-        ));
-    }
-    if let Some(free) = free_bytes(folder).filter(|free| *free < needs.disk_bytes) {
-        found.push(format!(
-            "the disks need about {} GiB and {} has {} GiB free: `--state-dir` takes another folder",
-            needs.disk_bytes / GIB,
-            folder.display(),
-            free / GIB
-        ));
-    }
-    found
+    Offer::this(folder).shortfalls(spec, needs, folder)
 }
 
 fn available_memory_mib() -> Option<u64> {
@@ -196,13 +238,43 @@ mod tests {
     #[test]
     fn every_shortfall_is_told_at_once() {
         let needs = Needs {
-            memory_mib: u64::MAX,
-            disk_bytes: u64::MAX,
+            memory_mib: 2732,
+            disk_bytes: 6 * GIB,
         };
-        let told = shortfalls(&small_lab(), needs, Path::new("/no/such/folder"));
+        let poor = Offer {
+            is_root: false,
+            path: Vec::new(),
+            memory_mib: Some(2731),
+            disk_bytes: Some(6 * GIB - 1),
+        };
+        let mut spec = small_lab();
+        // Whether ROMs and OVMF are installed is this host's matter.
+        spec.machines.pop();
+        let told = poor.shortfalls(&spec, needs, Path::new("/state"));
+        let told: Vec<String> = told
+            .iter()
+            .map(|text| {
+                ROMS.iter().fold(text.clone(), |text, (file, package)| {
+                    text.replace(&format!(", {file}"), "")
+                        .replace(&format!(" {package}"), "")
+                })
+            })
+            .collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        root's rights are needed: network namespaces and bridges are made (run it with sudo)
+        missing: ip, ipmi_sim, nsenter, qemu-system-x86_64, ssh; install them with `apt-get install iproute2 openipmi openssh-client qemu-system-x86 util-linux`
+        the machines need 2732 MiB of memory and 2731 MiB are available: lower `lab: memory_mib` of some, or end other programs
+        the disks need about 6 GiB and /state has 5 GiB free: `--state-dir` takes another folder
+        ");
+        let rich = Offer {
+            is_root: true,
+            memory_mib: Some(2732),
+            disk_bytes: None,
+            ..Offer::this(Path::new("/"))
+        };
+        let told = rich.shortfalls(&spec, needs, Path::new("/state"));
         assert!(
-            told.iter().any(|t| t.contains("MiB of memory"))
-                && told.iter().any(|t| t.contains("GiB free")),
+            told.iter().all(|text| text.starts_with("missing: ")),
             "{told:?}"
         );
     }

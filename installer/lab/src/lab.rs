@@ -13,6 +13,7 @@ use crate::{
     accelerator::Accelerator,
     bmc::{Request, Simulator, answer},
     checks::{self, Needs},
+    console,
     error::{At, LabError},
     host::host_is_there,
     machine::{Emulated, Power},
@@ -228,6 +229,13 @@ impl Lab {
             }
         };
         self.emulated().into_iter().map(status).collect()
+    }
+
+    /// The last `lines` lines on a machine's serial console; none when there is no such machine or it was silent.
+    pub fn last_words(&self, machine: &str, lines: usize) -> Vec<String> {
+        self.find(machine)
+            .map(|emulated| console::tail(&emulated.console_log(), lines))
+            .unwrap_or_default()
     }
 
     /// The socket of a machine's serial console.

@@ -24,7 +24,7 @@ mod spec;
 
 pub use accelerator::Accelerator;
 pub use bmc::bmc_password;
-pub use checks::{Needs, free_bytes, missing_programs, shortfalls};
+pub use checks::{Needs, free_bytes, shortfalls};
 pub use console::attach as attach_console;
 pub use error::LabError;
 pub use forward::{Forward, forward};

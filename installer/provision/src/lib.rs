@@ -8,7 +8,8 @@
 //! - [`nodes`], [`enrol`]: who may boot what, and the agent's reports;
 //! - [`progress`]: how far each node is, and whether it still moves;
 //! - [`provisioner`]: a run over all nodes;
-//! - [`manifest`], [`image`]: built images, and building them.
+//! - [`manifest`], [`image`], [`agent_program`]: built images, building them, and the agent that goes into them.
+pub mod agent_program;
 pub mod enrol;
 pub mod image;
 pub mod machine;
@@ -24,5 +25,5 @@ mod testing;
 
 pub use machine::{Happening, NodeState};
 pub use progress::{Event, Patience, Step};
-pub use provisioner::{ProvisionError, ProvisionSpec, Provisioner};
+pub use provisioner::{Outlook, ProvisionError, ProvisionSpec, Provisioner};
 pub use spec::NodeSpec;

@@ -2,9 +2,11 @@
 //! server and the install orders are made from.
 //!
 //! Deliberately not here: how an image is built, and which node gets it.
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// A built node image with the kernel and ramdisk that install it. Written as `manifest.json` beside the files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +26,7 @@ pub struct ImageManifest {
     pub root_partition: u32,
     /// `uname -r` of the kernel inside the image.
     pub kernel_release: String,
-    /// Kernel that the boot server offers to blank nodes.
+    /// Kernel that the boot server offers to blank nodes; the ramdisk's drivers are its own.
     pub kernel: PathBuf,
     /// Ramdisk that the boot server offers to blank nodes.
     pub ramdisk: PathBuf,
@@ -73,6 +75,22 @@ impl ImageManifest {
         }
         manifest.validate()?;
         Ok(manifest)
+    }
+
+    /// Whether the disk image is the one that was built. Reads all of it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_intact(&self) -> std::io::Result<bool> {
+        let mut file = std::fs::File::open(&self.disk_image)?;
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hex::encode(digest.finalize()) == self.sha256),
+                length => digest.update(buffer.get(..length).unwrap_or_default()),
+            }
+        }
     }
 
     /// Checks that the files are there and that the sizes and the digest can be true. The digest itself is
@@ -159,6 +177,16 @@ mod tests {
         std::fs::write(&file, serde_json::to_vec(&manifest).unwrap()).unwrap();
         let loaded = ImageManifest::load(&file).unwrap();
         assert_eq!(loaded.kernel, folder.path().join("vmlinuz"));
+    }
+
+    #[test]
+    fn a_damaged_image_is_told_from_an_intact_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut manifest = written(folder.path());
+        manifest.disk_image = folder.path().join("disk.zst");
+        assert!(!manifest.is_intact().unwrap());
+        manifest.sha256 = hex::encode(Sha256::digest("disk.zst"));
+        assert!(manifest.is_intact().unwrap());
     }
 
     #[test]

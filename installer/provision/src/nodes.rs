@@ -4,7 +4,7 @@
 //! a download is, who may fetch a token now) comes again by itself when the node asks again.
 //!
 //! Deliberately not here: HTTP (`enrol`), DHCP (`boot`), and when a run ends (`provisioner`).
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -357,6 +357,17 @@ impl Nodes {
     /// True when no node is being installed any more.
     pub(crate) fn settled(&self) -> bool {
         self.live().values().all(|live| !live.armed)
+    }
+
+    /// Nodes that are armed and have not been heard of.
+    pub(crate) fn unheard(&self) -> BTreeSet<String> {
+        let live = self.live();
+        let unheard = live
+            .iter()
+            .filter(|(_, live)| live.armed && live.progress.step == Step::PowerOn);
+        unheard
+            .filter_map(|(mac, _)| Some(self.specs.get(mac)?.name.clone()))
+            .collect()
     }
 
     /// How every node stands, by name.

@@ -25,6 +25,7 @@ pub enum Step {
     Verify,
     Grow,
     Seed,
+    Commit,
     Installed,
 }
 
@@ -39,6 +40,7 @@ impl Step {
             "verify" => Self::Verify,
             "grow" => Self::Grow,
             "seed" => Self::Seed,
+            "commit" => Self::Commit,
             _ => return None,
         })
     }
@@ -61,6 +63,7 @@ impl fmt::Display for Step {
             Self::Verify => "verifying the image",
             Self::Grow => "growing the file system",
             Self::Seed => "writing its configuration",
+            Self::Commit => "making the disk bootable",
             Self::Installed => "installation",
         })
     }

@@ -1,7 +1,7 @@
 //! A run: arms the nodes that are not installed, serves them, waits until each is installed or has failed.
 //!
 //! Killed and started again it goes on: states and tokens are in `state.db`, installed nodes are passed over.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use boot::dhcp::{DhcpPolicy, Reservation};
 use boot::server::DEBIAN_LOADERS;
 use boot::{BootConfig, BootError, BootServer};
+use inventory::AddressRange;
 use network_plan::NetworkPlan;
 use state::{EnvironmentFolder, Store};
 use tokio::sync::broadcast;
@@ -33,6 +34,8 @@ pub struct ProvisionSpec {
     pub store: Store,
     pub plan: NetworkPlan,
     pub nodes: Vec<NodeSpec>,
+    /// Addresses on `pxe` for machines that are no nodes; without, they get none. They are given nothing to boot.
+    pub strangers: Option<AddressRange>,
     /// Offered as `/files/<name>` while the provisioner lives.
     pub files: BTreeMap<String, PathBuf>,
     /// Keys for root on every node beside the environment's own.
@@ -115,6 +118,7 @@ impl Provisioner {
             dns: Vec::new(),
             lease_seconds: LEASE_SECONDS,
             reservations: reservations.collect(),
+            pool: spec.strangers.map(|range| (range.first(), range.last())),
         };
         let mut authorized_keys = vec![ssh_key::ensure(&spec.folder)?];
         authorized_keys.extend(spec.authorized_keys);
@@ -138,7 +142,6 @@ impl Provisioner {
                 .map(|(name, image)| (name, image.disk_image.clone()))
                 .collect(),
             files: spec.files,
-            spool: spec.folder.root().join("tftp"),
             loaders: DEBIAN_LOADERS.into(),
         };
         let server = BootServer::start(config, nodes.clone(), enrol::routes(nodes.clone()))?;
@@ -169,6 +172,12 @@ impl Provisioner {
         self.nodes.outcomes()
     }
 
+    /// To look at the nodes from elsewhere while the run goes on.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook {
+        Outlook(self.nodes.clone())
+    }
+
     /// Waits until every node is installed or has failed. A node fails by its own report, or by standing still
     /// for longer than the run's patience; the reason then says where it stopped.
     ///
@@ -185,6 +194,18 @@ impl Provisioner {
     /// Ends the boot server.
     pub async fn stop(self) {
         self.server.stop().await;
+    }
+}
+
+/// A view on the nodes of a run.
+#[derive(Clone)]
+pub struct Outlook(Arc<Nodes>);
+
+impl Outlook {
+    /// Nodes that are to be installed and that nothing was heard of in this run.
+    #[must_use]
+    pub fn unheard(&self) -> BTreeSet<String> {
+        self.0.unheard()
     }
 }
 

@@ -7,7 +7,6 @@ mod cloud;
 mod commands;
 mod environment;
 mod error;
-mod lab_meter;
 mod logging;
 mod namespace;
 mod printer;

@@ -42,6 +42,8 @@ impl Printer {
 
     /// Something that happened, to stderr: `text` for people, `name` and `fields` for programs.
     pub fn event(&self, name: &str, text: &str, fields: &impl Serialize) {
+        // For commands that keep one, the log is the record of what happened.
+        tracing::info!(event = name, "{text}");
         match self.output {
             Output::Text => line(io::stderr().lock(), text),
             Output::Json => {

@@ -2,6 +2,7 @@
 //! `pub fn run(args: &[String]) -> Result<Vec<Measurement>>`, and a line in [`BENCHES`].
 //!
 //! It knows how figures are shown (docs/benchmarks.md); it does not know what is measured.
+mod boot;
 mod inventory;
 
 use anyhow::{Result, bail};
@@ -34,11 +35,18 @@ struct Bench {
     run: fn(&[String]) -> Result<Vec<Measurement>>,
 }
 
-const BENCHES: [Bench; 1] = [Bench {
-    name: "inventory",
-    about: "read and check the inventory of a data centre; against ansible-inventory",
-    run: inventory::run,
-}];
+const BENCHES: [Bench; 2] = [
+    Bench {
+        name: "boot",
+        about: "blank emulated machines from power-on to SSH, and their image; --nodes 1,2 --cold",
+        run: boot::run,
+    },
+    Bench {
+        name: "inventory",
+        about: "read and check the inventory of a data centre; against ansible-inventory",
+        run: inventory::run,
+    },
+];
 
 /// One figure of ours, and the peer's where there is one.
 #[derive(Debug, Clone)]

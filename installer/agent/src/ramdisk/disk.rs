@@ -1,4 +1,4 @@
-//! The target disk: which one, emptying it, reading its partitions again, wiping it.
+//! The target disk: which one, emptying it, telling the kernel of its partitions, wiping it.
 //!
 //! It knows block devices, not images: what is written to them is `stream`'s matter.
 use std::fs::{self, File, OpenOptions};
@@ -18,7 +18,37 @@ const WIPED_BYTES: u64 = 1 << 20;
 nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
 nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
 nix::ioctl_none!(blkrrpart, 0x12, 95);
+// linux/blkpg.h
+nix::ioctl_write_ptr_bad!(blkpg, nix::request_code_none!(0x12, 105), BlkpgArgument);
 nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+
+/// `BLKPG_ADD_PARTITION`.
+const ADD_PARTITION: libc::c_int = 1;
+
+#[repr(C)]
+pub struct BlkpgArgument {
+    op: libc::c_int,
+    flags: libc::c_int,
+    data_length: libc::c_int,
+    data: *const BlkpgPartition,
+}
+
+#[repr(C)]
+pub struct BlkpgPartition {
+    start: libc::c_longlong,
+    length: libc::c_longlong,
+    number: libc::c_int,
+    device_name: [u8; 64],
+    volume_name: [u8; 64],
+}
+
+/// A partition as a table has it, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    pub number: u32,
+    pub start: u64,
+    pub length: u64,
+}
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ChoiceError {
@@ -98,6 +128,8 @@ pub fn empty(disk: &File, name: &str, image_bytes: u64) -> io::Result<bool> {
     // SAFETY: the descriptor is an open block device and the range is two u64, as linux/fs.h says.
     let discarded = unsafe { blkdiscard(disk.as_raw_fd(), &[0, size]) };
     wipe(disk)?;
+    // The kernel forgets the partitions that a used disk had. A plain file has none.
+    let _ = reread_partitions(disk);
     let offload =
         fs::read_to_string(format!("/sys/block/{name}/queue/write_zeroes_max_bytes")).ok();
     let offload =
@@ -126,6 +158,28 @@ pub fn wipe(disk: &File) -> io::Result<()> {
     disk.sync_all()
 }
 
+/// Tells the kernel of a partition that no table on the disk has yet: the table is written last.
+pub fn add_partition(disk: &File, partition: &Partition) -> io::Result<()> {
+    let number = |value: u64| i64::try_from(value).map_err(io::Error::other);
+    let data = BlkpgPartition {
+        start: number(partition.start)?,
+        length: number(partition.length)?,
+        number: i32::try_from(partition.number).map_err(io::Error::other)?,
+        device_name: [0; 64],
+        volume_name: [0; 64],
+    };
+    let argument = BlkpgArgument {
+        op: ADD_PARTITION,
+        flags: 0,
+        data_length: size_of::<BlkpgPartition>() as libc::c_int,
+        data: &raw const data,
+    };
+    // SAFETY: the descriptor is open; the argument points to a whole partition that outlives the call.
+    unsafe { blkpg(disk.as_raw_fd(), &raw const argument) }
+        .map(drop)
+        .map_err(io::Error::from)
+}
+
 /// Makes the kernel read the partition table again. A plain file has none to read.
 pub fn reread_partitions(disk: &File) -> io::Result<()> {
     // SAFETY: BLKRRPART takes no argument; the descriptor is open.
@@ -135,7 +189,7 @@ pub fn reread_partitions(disk: &File) -> io::Result<()> {
 }
 
 /// Size in bytes of a block device, or of a plain file.
-fn size(disk: &File) -> io::Result<u64> {
+pub fn size(disk: &File) -> io::Result<u64> {
     let mut bytes = 0;
     // SAFETY: the kernel writes one u64 to the address given.
     match unsafe { blkgetsize64(disk.as_raw_fd(), &mut bytes) } {

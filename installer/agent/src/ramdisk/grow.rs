@@ -8,25 +8,29 @@ use std::process::Command;
 use nix::mount::{MsFlags, mount};
 
 use super::console::say;
+use super::head::Head;
 use super::{InstallError, disk, tool};
 
-/// Grows partition `number` of `name` and the file system in it.
-pub fn root_partition(device: &File, name: &str, number: u32) -> Result<(), InstallError> {
-    let node = disk::device(name);
-    // ",+" keeps the start and takes all the space behind it. --no-reread and --force: the kernel's
-    // view is refreshed below, by us, when nothing holds the disk.
-    let mut sfdisk = Command::new("sfdisk");
-    sfdisk
-        .args(["-q", "--no-reread", "--force", "-N", &number.to_string()])
-        .arg(&node);
-    tool::run("grow", &mut sfdisk, ",+\n", 0)?;
-    disk::reread_partitions(device).map_err(|source| {
-        InstallError::io(
-            "grow",
-            format!("read the partitions of {name} again"),
-            source,
-        )
-    })?;
+/// Grows partition `number` in `head` and the file system in it. The kernel learns of the partitions from us:
+/// no table is on the disk yet.
+pub fn root_partition(
+    device: &File,
+    name: &str,
+    head: &Head,
+    number: u32,
+) -> Result<(), InstallError> {
+    for partition in head.grow(number)? {
+        disk::add_partition(device, &partition).map_err(|source| {
+            InstallError::io(
+                "grow",
+                format!(
+                    "tell the kernel of partition {} of {name}",
+                    partition.number
+                ),
+                source,
+            )
+        })?;
+    }
     let partition = disk::partition(name, number);
     // Forced, because the copy on the disk was made unmounted and marked clean by the image builder;
     // a full check of it would cost more than the copying did.

@@ -1,14 +1,16 @@
 //! The agent as PID 1 of the boot ramdisk: from power-on to the installed system.
 //!
 //! ```text
-//! boot → network → inspect → [orders] → discard → write+verify → grow → seed → next
+//! boot → network → inspect → [orders] → discard → write+verify → grow → seed → commit → next
 //!                                 └ wait: ask again             any error → failed → reboot
 //! ```
-//! Each stage prints a line, so that a stuck node can be read from its serial log.
+//! Each stage prints a line, so that a stuck node can be read from its serial log. Until `commit` the disk has
+//! neither partition table nor boot code: power may fail at any time, and the machine boots the network again.
 mod cmdline;
 pub mod console;
 pub mod disk;
 mod grow;
+mod head;
 mod mounts;
 mod next;
 mod nic;
@@ -32,11 +34,14 @@ use agent_protocol::enrol::{
 use crate::hardware;
 use cmdline::BootArguments;
 use console::say;
+use head::Head;
 use progress::Reporter;
 use server::Server;
 
 /// Where the installed system is mounted while it is seeded.
 const NEW_ROOT: &str = "/mnt";
+/// In memory; where the partition table waits until all else is on the disk.
+const HEAD_FOLDER: &str = "/run";
 /// How long a failure stays on the console before the machine starts over.
 const FAILURE_SHOWN: Duration = Duration::from_secs(30);
 /// How often a broken stream is begun anew before the node gives up.
@@ -233,54 +238,65 @@ fn install(
     let target = disk::open(&disk::device(name))
         .map_err(|source| InstallError::io("discard", format!("open {name}"), source))?;
     let root = Path::new(NEW_ROOT);
-    let (sha256, ssh_host_key) = match prepare(server, &target, name, orders, root) {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            // Half an image, a wrong one, or one that is not this node yet must never be booted from.
-            next::unmount(root);
-            match disk::wipe(&target) {
-                Ok(()) => say(
-                    "failed",
-                    format_args!("{name} was wiped: nothing on it is fit to be booted"),
-                ),
-                Err(wipe) => say("failed", format_args!("{name} could not be wiped: {wipe}")),
-            }
-            let _ = disk::reread_partitions(&target);
-            return Err(error);
+    let reported = prepare(server, &target, name, orders, root)
+        // A node that nobody knows to be installed would boot its disk for ever, and never be reached.
+        .and_then(|installed| Ok(server.installed(&installed)?));
+    if let Err(error) = reported {
+        // Half an image, a wrong one, or one that is not this node yet must never be booted from.
+        next::unmount(root);
+        match disk::wipe(&target) {
+            Ok(()) => say(
+                "failed",
+                format_args!("{name} was wiped: nothing on it is fit to be booted"),
+            ),
+            Err(wipe) => say("failed", format_args!("{name} could not be wiped: {wipe}")),
         }
-    };
+        let _ = disk::reread_partitions(&target);
+        return Err(error);
+    }
     drop(target);
-
-    server.installed(&Installed {
-        ssh_host_key,
-        image_sha256: sha256,
-        seconds: console::uptime_seconds(),
-    })?;
     say(
         "installed",
         format_args!("reported; next: {:?}", orders.next),
     );
     match orders.next {
         NextBoot::SwitchRoot => next::switch_root(root, nic),
-        NextBoot::Kexec => next::kexec(root, nic),
         NextBoot::Reboot => next::restart(root),
+        NextBoot::Kexec => {
+            let Err(error) = next::kexec(root, nic);
+            // Forbidden by lockdown or sysctl, or no room for the kernel: the firmware's path is left.
+            let failure = Failure {
+                stage: error.stage().to_owned(),
+                reason: format!("{}; it restarts instead", error.chain()),
+            };
+            say("next", &failure.reason);
+            // Only the operator misses something when this is lost.
+            let _ = server.warn(&failure);
+            next::restart(root)
+        }
     }
 }
 
-/// Makes the disk this node's: image, size, names, keys. Returns the image's SHA-256 and the public host key.
+/// Makes the disk this node's: image, size, names, keys, and last of all partition table and boot code.
+/// Returns what the server is to be told.
 fn prepare(
     server: &Server,
     target: &File,
     name: &str,
     orders: &InstallOrders,
     root: &Path,
-) -> Result<(String, String), InstallError> {
+) -> Result<Installed, InstallError> {
     let image = &orders.image;
-    let sha256 = write(server, target, name, orders)?;
-    say("verify", format_args!("SHA-256 {sha256}"));
+    let written = write(server, target, name, orders)?;
+    say("verify", format_args!("SHA-256 {}", written.sha256));
 
     stage(server, "grow");
-    grow::root_partition(target, name, image.root_partition)?;
+    let head = disk::size(target)
+        .and_then(|size| Head::keep(&written.head, size, Path::new(HEAD_FOLDER)))
+        .map_err(|source| {
+            InstallError::io("grow", "keep the partition table back".into(), source)
+        })?;
+    grow::root_partition(target, name, &head, image.root_partition)?;
     say(
         "grow",
         format_args!(
@@ -299,7 +315,24 @@ fn prepare(
         "seed",
         format_args!("{} with host key {ssh_host_key}", orders.fqdn),
     );
-    Ok((sha256, ssh_host_key))
+
+    // Waits for the server: from here to its answer the node is installed and nobody knows it.
+    server.begin_commit()?;
+    head.bytes()
+        .and_then(|bytes| stream::commit(target, &bytes))
+        .map_err(|source| {
+            InstallError::io(
+                "commit",
+                format!("write the partition table of {name}"),
+                source,
+            )
+        })?;
+    say("commit", format_args!("{name} can be booted from"));
+    Ok(Installed {
+        ssh_host_key,
+        image_sha256: written.sha256,
+        seconds: console::uptime_seconds(),
+    })
 }
 
 /// Empties the disk and streams the image to it; a stream that breaks is begun anew a few times.
@@ -308,7 +341,7 @@ fn write(
     target: &File,
     name: &str,
     orders: &InstallOrders,
-) -> Result<String, InstallError> {
+) -> Result<stream::Written, InstallError> {
     let image = &orders.image;
     let mut tries = 1;
     loop {
@@ -319,24 +352,15 @@ fn write(
             format_args!("{} bytes from {}", image.compressed_bytes, image.url),
         );
         let reporter = Reporter::start(server, "write", image.compressed_bytes);
-        let fault = match server.image(&image.url) {
-            Ok(source) => match stream::write_image(
-                source,
-                target,
-                image,
-                zeros_are_there,
-                &reporter.received,
-            ) {
-                Ok(sha256) => return Ok(sha256),
-                Err(error) => (error.is_worth_a_retry(), InstallError::from(error)),
-            },
-            Err(error) => (
-                matches!(error, server::ServerError::NoAnswer { .. }),
-                InstallError::from(error),
-            ),
-        };
-        let (again, error) = fault;
-        if !again || tries >= STREAM_TRIES {
+        let source = server.image(&image.url)?;
+        let error =
+            match stream::write_image(source, target, image, zeros_are_there, &reporter.received) {
+                Ok(written) => return Ok(written),
+                Err(error) => error,
+            };
+        let again = error.is_worth_a_retry() && tries < STREAM_TRIES;
+        let error = InstallError::from(error);
+        if !again {
             return Err(error);
         }
         say("write", format_args!("{}; beginning again", error.chain()));

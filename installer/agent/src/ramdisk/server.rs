@@ -9,6 +9,9 @@ use super::console::say;
 
 /// A server that is being restarted comes back within this time; then the node starts over.
 const TRIES_FOR: Duration = Duration::from_secs(600);
+/// A node whose disk is ready waits as long as its token lives: whoever deploys may come back tomorrow, but
+/// then everything is done anew.
+const INSTALLED_TRIES_FOR: Duration = Duration::from_secs(2 * 3600);
 const PAUSE: Duration = Duration::from_secs(2);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The image: no byte for so long means that the server is gone.
@@ -79,8 +82,25 @@ impl Server {
         self.post("progress", progress, Duration::ZERO).map(drop)
     }
 
+    /// Returns once the server was there to hear that the disk is about to become bootable.
+    pub fn begin_commit(&self) -> Result<(), ServerError> {
+        let progress = Progress {
+            stage: "commit".to_owned(),
+            done: 0,
+            total: 1,
+        };
+        self.post("progress", &progress, INSTALLED_TRIES_FOR)
+            .map(drop)
+    }
+
     pub fn installed(&self, installed: &Installed) -> Result<(), ServerError> {
-        self.post("installed", installed, TRIES_FOR).map(drop)
+        self.post("installed", installed, INSTALLED_TRIES_FOR)
+            .map(drop)
+    }
+
+    /// Something that the operator should know of an installed node.
+    pub fn warn(&self, failure: &Failure) -> Result<(), ServerError> {
+        self.post("failed", failure, Duration::ZERO).map(drop)
     }
 
     pub fn failed(&self, failure: &Failure) -> Result<(), ServerError> {
@@ -88,8 +108,21 @@ impl Server {
             .map(drop)
     }
 
-    /// Opens the image for reading.
+    /// Opens the image for reading; waits for a server that is being restarted.
     pub fn image(&self, url: &str) -> Result<impl Read + use<>, ServerError> {
+        let started = Instant::now();
+        loop {
+            match self.open(url) {
+                Err(fault @ ServerError::NoAnswer { .. }) if started.elapsed() < TRIES_FOR => {
+                    say("network", format_args!("{fault}, trying again"));
+                    std::thread::sleep(PAUSE);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open(&self, url: &str) -> Result<impl Read + use<>, ServerError> {
         let call = format!("GET {url}");
         let no_answer = |source| ServerError::NoAnswer {
             call: call.clone(),

@@ -1,7 +1,10 @@
 //! The image on its way to the disk: compressed bytes → SHA-256 → zstd → sparse writes.
 //!
-//! Memory is bounded: one buffer on each side of the decoder, and the decoder's window. It knows
-//! neither HTTP nor devices: a reader comes in, a file goes out.
+//! The image's first MiB holds partition table and boot code. It is not written here but handed back, so
+//! that the disk cannot be booted from until [`commit`] writes it, last of all: power may fail at any time.
+//!
+//! Memory is bounded: one buffer on each side of the decoder, the decoder's window, and that first MiB. It
+//! knows neither HTTP nor devices: a reader comes in, a [`Target`] is written to.
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -12,6 +15,8 @@ use sha2::{Digest, Sha256};
 
 const READ_BYTES: usize = 256 << 10;
 const WRITE_BYTES: usize = 1 << 20;
+/// What is held back: partition table and boot code. Partitions begin behind it.
+pub const HEAD_BYTES: usize = WRITE_BYTES;
 /// Zeros are looked for in pieces of this size: a page, so that no write has to read first.
 const BLOCK_BYTES: usize = 4096;
 /// Largest decoder window accepted (2^27 = 128 MiB, what `zstd --long` uses).
@@ -46,18 +51,44 @@ impl StreamError {
     }
 }
 
-/// Writes the image and returns the SHA-256 of the compressed stream, which equals `image.sha256`:
-/// anything else is an error, and then the disk must not be booted from.
+/// What an image is written to.
+pub trait Target {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Returns when everything written so far outlives a power cut.
+    fn sync_all(&self) -> io::Result<()>;
+}
+
+impl Target for File {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        File::sync_all(self)
+    }
+}
+
+/// An image that is on the disk but for its beginning.
+#[derive(Debug)]
+pub struct Written {
+    /// Of the compressed stream; equals the announced one.
+    pub sha256: String,
+    /// The first [`HEAD_BYTES`] of the image, or all of a shorter one, for [`commit`].
+    pub head: Vec<u8>,
+}
+
+/// Writes the image but for its head. The SHA-256 of the compressed stream equals `image.sha256`: anything
+/// else is an error. The disk's own first [`HEAD_BYTES`] must be zeros, and are left so.
 ///
 /// `zeros_are_there`: the disk reads as zeros already, zero blocks are skipped.
 /// `received` counts compressed bytes, for the one who reports progress.
 pub fn write_image(
     source: impl Read,
-    disk: &File,
+    disk: &impl Target,
     image: &Image,
     zeros_are_there: bool,
     received: &AtomicU64,
-) -> Result<String, StreamError> {
+) -> Result<Written, StreamError> {
     let count = || received.load(Ordering::Relaxed);
     let read_error = |source| StreamError::Read {
         received: count(),
@@ -73,6 +104,7 @@ pub fn write_image(
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(read_error)?;
 
     let mut buffer = vec![0; WRITE_BYTES];
+    let mut head = Vec::new();
     let mut offset = 0;
     loop {
         let length = match fill(&mut decoder, &mut buffer) {
@@ -85,7 +117,11 @@ pub fn write_image(
                 expected: image.disk_bytes,
             });
         }
-        write_sparse(disk, &buffer[..length], offset, zeros_are_there)?;
+        if offset == 0 {
+            head = buffer[..length].to_vec();
+        } else {
+            write_sparse(disk, &buffer[..length], offset, zeros_are_there)?;
+        }
         offset += length as u64;
     }
     let sha256 = digest(decoder, received)?;
@@ -103,7 +139,14 @@ pub fn write_image(
     }
     disk.sync_all()
         .map_err(|source| StreamError::Write { offset, source })?;
-    Ok(sha256)
+    Ok(Written { sha256, head })
+}
+
+/// Writes the head, by which the disk can be booted from. Everything else on it is made durable before.
+pub fn commit(disk: &impl Target, head: &[u8]) -> io::Result<()> {
+    disk.sync_all()?;
+    disk.write_all_at(head, 0)?;
+    disk.sync_all()
 }
 
 /// The decoder gave up. If the bytes were not those announced, say so: that is the cause, and trying
@@ -159,7 +202,7 @@ fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Writes `bytes` at `offset`, in as few calls as there are runs of blocks that are not zero.
 fn write_sparse(
-    disk: &File,
+    disk: &impl Target,
     bytes: &[u8],
     offset: u64,
     zeros_are_there: bool,
@@ -213,6 +256,7 @@ impl<R: Read> Read for Hashing<'_, R> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::RefCell;
     use std::os::unix::fs::MetadataExt;
 
     fn image_of(content: &[u8]) -> (Vec<u8>, Image) {
@@ -236,11 +280,79 @@ mod tests {
         zeros: bool,
     ) -> Result<Vec<u8>, StreamError> {
         let disk = tempfile::tempfile().unwrap();
-        disk.write_all_at(before, 0).unwrap();
-        write_image(packed, &disk, image, zeros, &AtomicU64::new(0))?;
+        FileExt::write_all_at(&disk, before, 0).unwrap();
+        let written = write_image(packed, &disk, image, zeros, &AtomicU64::new(0))?;
+        commit(&disk, &written.head).unwrap();
         let mut after = vec![0; image.disk_bytes as usize];
         disk.read_exact_at(&mut after, 0).unwrap();
         Ok(after)
+    }
+
+    /// A disk that loses power: of what was written since the last `sync_all`, any part may be there.
+    #[derive(Default)]
+    struct Log(RefCell<Vec<Option<(u64, Vec<u8>)>>>);
+
+    impl Target for Log {
+        fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.0.borrow_mut().push(Some((offset, bytes.to_vec())));
+            Ok(())
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            self.0.borrow_mut().push(None);
+            Ok(())
+        }
+    }
+
+    impl Log {
+        /// The disk when power fails after `steps`; `kept` says which of the writes that nothing made durable
+        /// are there all the same.
+        fn after_power_cut(&self, size: usize, steps: usize, kept: &[bool]) -> Vec<u8> {
+            let log = self.0.borrow();
+            let done = &log[..steps.min(log.len())];
+            let durable = done.iter().rposition(Option::is_none).unwrap_or(0);
+            let mut disk = vec![0; size];
+            for (number, write) in done.iter().enumerate() {
+                let there = number < durable || kept[number % kept.len()];
+                if let (Some((offset, bytes)), true) = (write, there) {
+                    disk[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
+                }
+            }
+            disk
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_disk_that_can_be_booted_from_is_whole(
+            tail in prop::collection::vec((any::<u8>(), 1usize..200_000), 1..20),
+            cut in any::<prop::sample::Index>(),
+            kept in prop::collection::vec(any::<bool>(), 1..8),
+            flipped in any::<prop::sample::Index>(),
+            is_wrong in any::<bool>(),
+        ) {
+            let mut content = vec![1; HEAD_BYTES];
+            content.extend(tail.iter().flat_map(|(byte, length)| vec![*byte; *length]));
+            let (mut packed, image) = image_of(&content);
+            if is_wrong {
+                let at = flipped.index(packed.len());
+                packed[at] ^= 1;
+            }
+            let disk = Log::default();
+            let written = write_image(packed.as_slice(), &disk, &image, true, &AtomicU64::new(0));
+            prop_assert_eq!(written.is_err(), is_wrong);
+            if let Ok(written) = written {
+                // As the seeding does in between, behind the head.
+                disk.write_all_at(&content[HEAD_BYTES..], HEAD_BYTES as u64).unwrap();
+                commit(&disk, &written.head).unwrap();
+            }
+            let steps = cut.index(disk.0.borrow().len() + 1);
+            let after = disk.after_power_cut(content.len(), steps, &kept);
+            if after[..HEAD_BYTES].iter().any(|byte| *byte != 0) {
+                prop_assert!(!is_wrong && after[HEAD_BYTES..] == content[HEAD_BYTES..]);
+            }
+        }
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What a client is answered: a function of the plan's reservations and the request, nothing else.
 //!
-//! Follows RFC 2131 section 4.3 for a server whose addresses are all reservations: a request that fits is
+//! Follows RFC 2131 section 4.3 for a server that knows each client's address: a request that fits is
 //! acknowledged, one that does not is refused, a client that chose another server is left alone.
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -27,9 +27,9 @@ const EFI_X86_64: [u16; 2] = [7, 9];
 const EFI_X86_64_HTTP: u16 = 16;
 const BIOS: u16 = 0;
 
-/// Boot loader of UEFI machines, in the spool folder.
+/// Boot loader of UEFI machines.
 pub const EFI_LOADER: &str = "ipxe.efi";
-/// Boot loader of BIOS machines, in the spool folder.
+/// Boot loader of BIOS machines.
 pub const BIOS_LOADER: &str = "undionly.kpxe";
 
 /// All that answers are made from.
@@ -44,13 +44,15 @@ pub struct DhcpPolicy {
     /// Seconds; only the boot stages use these addresses, so an hour is plenty.
     pub lease_seconds: u32,
     pub reservations: HashMap<Mac, Reservation>,
+    /// First and last address for machines that no reservation names; without, they get no answer.
+    pub pool: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
 /// What the plan reserves for a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     pub address: Ipv4Addr,
-    /// Without domain.
+    /// Without domain; empty for a machine that nobody knows, which gets nothing to boot either.
     pub hostname: String,
 }
 
@@ -96,10 +98,9 @@ impl DhcpPolicy {
     }
 }
 
-/// The reply to a request, if it is due one. A machine without a reservation gets none.
+/// The reply to a request, if it is due one, for a machine whose address is `reservation`.
 #[must_use]
-pub fn answer(policy: &DhcpPolicy, request: &Request) -> Option<Reply> {
-    let reservation = policy.reservations.get(&request.mac)?;
+pub fn answer(policy: &DhcpPolicy, request: &Request, reservation: &Reservation) -> Option<Reply> {
     let relayed = !request.relay.is_unspecified();
     // A relay speaks from the client's network; ours is the only one that we know.
     if relayed && !policy.network.contains(request.relay) {
@@ -137,7 +138,9 @@ pub fn answer(policy: &DhcpPolicy, request: &Request) -> Option<Reply> {
                 .insert(DhcpOption::AddressLeaseTime(policy.lease_seconds));
         }
         add_network(&mut message, policy, reservation);
-        add_boot_file(&mut message, policy, request);
+        if !reservation.hostname.is_empty() {
+            add_boot_file(&mut message, policy, request);
+        }
     }
     Some(Reply {
         destination: destination(request, kind),
@@ -195,7 +198,9 @@ fn add_network(message: &mut Message, policy: &DhcpPolicy, reservation: &Reserva
     let options = message.opts_mut();
     options.insert(DhcpOption::SubnetMask(policy.network.mask()));
     options.insert(DhcpOption::BroadcastAddr(policy.network.broadcast()));
-    options.insert(DhcpOption::Hostname(reservation.hostname.clone()));
+    if !reservation.hostname.is_empty() {
+        options.insert(DhcpOption::Hostname(reservation.hostname.clone()));
+    }
     if let Some(gateway) = policy.gateway {
         options.insert(DhcpOption::Router(vec![gateway]));
     }

@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use dhcproto::v4::MessageType;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
 use crate::Mac;
-use crate::dhcp::{Destination, DhcpPolicy, Request, answer};
+use crate::dhcp::pool::Pool;
+use crate::dhcp::{Destination, DhcpPolicy, Request, Reservation, answer};
 use crate::error::BootError;
 use crate::policy::{BootPolicy, Observed};
 
@@ -102,6 +104,17 @@ pub(crate) async fn serve(
     seen: Arc<Seen>,
     stop: CancellationToken,
 ) {
+    let began = Instant::now();
+    let mut pool = policy.pool.map(|(first, last)| {
+        Pool::new(first, last, |address| {
+            address == policy.server
+                || Some(address) == policy.gateway
+                || policy
+                    .reservations
+                    .values()
+                    .any(|reservation| reservation.address == address)
+        })
+    });
     let mut datagram = [0; LONGEST];
     loop {
         let received = tokio::select! {
@@ -115,7 +128,9 @@ pub(crate) async fn serve(
                 tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => continue }
             }
         };
-        let Some((content, destination)) = consider(&datagram[..length], &policy, &*boot, &seen)
+        let pool = pool.as_mut().map(|pool| (pool, began.elapsed()));
+        let Some((content, destination)) =
+            consider(&datagram[..length], &policy, pool, &*boot, &seen)
         else {
             continue;
         };
@@ -128,6 +143,7 @@ pub(crate) async fn serve(
 fn consider(
     datagram: &[u8],
     policy: &DhcpPolicy,
+    pool: Option<(&mut Pool, Duration)>,
     boot: &dyn BootPolicy,
     seen: &Seen,
 ) -> Option<(Vec<u8>, SocketAddrV4)> {
@@ -140,14 +156,16 @@ fn consider(
         }
     };
     let mac = request.mac;
-    let Some(reservation) = policy.reservations.get(&mac) else {
-        if seen.unknown(mac) {
-            tracing::info!(%mac, "a machine that the inventory does not know asks for an address");
-            boot.observe(Observed::Unknown { mac });
-        }
-        return None;
+    let known = policy.reservations.get(&mac);
+    if known.is_none() && seen.unknown(mac) {
+        tracing::info!(%mac, "a machine that the inventory does not know asks for an address");
+        boot.observe(Observed::Unknown { mac });
+    }
+    let reservation = match known {
+        Some(reservation) => reservation.clone(),
+        None => lend(pool?, policy, &request)?,
     };
-    let Some(reply) = answer(policy, &request) else {
+    let Some(reply) = answer(policy, &request, &reservation) else {
         seen.change(|counts| counts.unanswered += 1);
         return None;
     };
@@ -160,14 +178,112 @@ fn consider(
     };
     seen.change(|counts| counts.answered += 1);
     tracing::debug!(%mac, asked = ?request.kind, sender = ?request.sender, "DHCP");
-    boot.observe(Observed::Dhcp {
-        mac,
-        address: reservation.address,
-    });
+    if known.is_some() {
+        boot.observe(Observed::Dhcp {
+            mac,
+            address: reservation.address,
+        });
+    }
     let destination = match reply.destination {
         Destination::Broadcast => SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT),
         Destination::Client(address) => SocketAddrV4::new(address, CLIENT_PORT),
         Destination::Relay(address) => SocketAddrV4::new(address, SERVER_PORT),
     };
     Some((content, destination))
+}
+
+/// An address of the pool for a machine that nobody knows.
+fn lend(
+    (pool, now): (&mut Pool, Duration),
+    policy: &DhcpPolicy,
+    request: &Request,
+) -> Option<Reservation> {
+    let own = Some(request.current).filter(|current| !current.is_unspecified());
+    let lease = match request.kind {
+        MessageType::Discover => None,
+        MessageType::Request => Some(Duration::from_secs(policy.lease_seconds.into())),
+        _ => return None,
+    };
+    let address = pool.address(request.mac, request.requested.or(own), now, lease)?;
+    Some(Reservation {
+        address,
+        hostname: String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dhcp::answer::tests::policy;
+    use crate::policy::BootChoice;
+
+    /// Writes down what it is told.
+    #[derive(Default)]
+    struct Listener(Mutex<Vec<Observed>>);
+
+    #[async_trait::async_trait]
+    impl BootPolicy for Listener {
+        async fn choose(&self, _: Mac) -> BootChoice {
+            BootChoice::Disk
+        }
+
+        async fn take_token(&self, _: Mac) -> Option<String> {
+            None
+        }
+
+        fn observe(&self, observed: Observed) {
+            self.0.lock().unwrap().push(observed);
+        }
+    }
+
+    /// A PXE client's message of this type; with the address that it asks for.
+    fn message(last_octet: u8, kind: u8, wanted: Option<[u8; 4]>) -> Vec<u8> {
+        let mut bytes = vec![1, 1, 6, 0, 0xde, 0xad, 0xbe, 0xef, 0, 4, 0x80, 0];
+        bytes.resize(28, 0);
+        bytes.extend([0x52, 0x54, 0, 0xaa, 0, last_octet]);
+        bytes.resize(236, 0);
+        bytes.extend([99, 130, 83, 99, 53, 1, kind]);
+        bytes.extend(b"\x3c\x20PXEClient:Arch:00000:UNDI:002001");
+        if let Some(wanted) = wanted {
+            bytes.extend([50, 4]);
+            bytes.extend(wanted);
+        }
+        bytes.push(255);
+        bytes
+    }
+
+    #[test]
+    fn an_unknown_machine_gets_nothing_unless_a_pool_is_set_aside_and_then_nothing_to_boot() {
+        let (mut policy, listener, seen) = (policy(), Listener::default(), Seen::default());
+        let discover = message(9, 1, None);
+        assert!(consider(&discover, &policy, None, &listener, &seen).is_none());
+        policy.pool = Some(([10, 20, 0, 200].into(), [10, 20, 0, 210].into()));
+        let mut pool = Pool::new([10, 20, 0, 200].into(), [10, 20, 0, 210].into(), |_| false);
+        let mut ask = |datagram: &[u8]| {
+            let now = Some((&mut pool, Duration::ZERO));
+            consider(datagram, &policy, now, &listener, &seen)
+        };
+        let (offer, _) = ask(&discover).unwrap();
+        assert_eq!(offer[16..20], [10, 20, 0, 200]);
+        let (ack, _) = ask(&message(9, 3, Some([10, 20, 0, 200]))).unwrap();
+        assert_eq!(ack[16..20], [10, 20, 0, 200]);
+        let (nak, _) = ask(&message(9, 3, Some([10, 20, 0, 11]))).unwrap();
+        assert_eq!(
+            (&nak[16..20], nak[242]),
+            (&[0; 4][..], 6),
+            "that is node-1's"
+        );
+        for answer in [&offer, &ack] {
+            assert_eq!(answer[108..236], [0; 128], "a boot file");
+            assert!(!answer.windows(8).any(|part| part == b"undionly"));
+        }
+        // A known machine is answered as ever.
+        let (known, _) = ask(&message(1, 1, None)).unwrap();
+        assert!(known.windows(8).any(|part| part == b"undionly"));
+        let told = listener.0.into_inner().unwrap();
+        let unknown = Mac([0x52, 0x54, 0, 0xaa, 0, 9]);
+        assert_eq!(told.len(), 2, "once for each: {told:?}");
+        assert_eq!(told[0], Observed::Unknown { mac: unknown });
+        assert_eq!(seen.counts().unknown[&unknown], 4);
+    }
 }

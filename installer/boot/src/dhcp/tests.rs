@@ -26,7 +26,14 @@ pub(crate) fn policy() -> DhcpPolicy {
                 reservation("10.20.0.12", "node-2"),
             ),
         ]),
+        pool: None,
     }
+}
+
+/// The answer to a machine that has a reservation.
+fn answered(request: &Request) -> Option<Reply> {
+    let policy = policy();
+    answer(&policy, request, policy.reservations.get(&request.mac)?)
 }
 
 /// A BOOTP header with these options, as bytes.
@@ -54,7 +61,7 @@ const UUID: &[u8] = &[
 ];
 
 fn reply(datagram: &[u8]) -> Option<Reply> {
-    answer(&policy(), &Request::decode(datagram).unwrap())
+    answered(&Request::decode(datagram).unwrap())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -206,14 +213,14 @@ proptest! {
     #[test]
     fn no_datagram_panics(noise in proptest::collection::vec(any::<u8>(), 0..700), changed in 0usize..240, to: u8) {
         if let Ok(request) = Request::decode(&noise) {
-            let _ = answer(&policy(), &request);
+            let _ = answered(&request);
         }
         let mut bytes = datagram(1, &[DISCOVER]);
         bytes.pop();
         bytes.extend(&noise);
         bytes[changed] = to;
         if let Ok(request) = Request::decode(&bytes)
-            && let Some(reply) = answer(&policy(), &request)
+            && let Some(reply) = answered(&request)
             && let Ok(encoded) = reply.encode()
         {
             prop_assert!(encoded.len() >= 300);

@@ -38,7 +38,7 @@ pub(crate) struct Offers {
     pub(crate) scripts: script::Scripts,
     pub(crate) kernel: PathBuf,
     pub(crate) ramdisk: PathBuf,
-    pub(crate) spool: PathBuf,
+    pub(crate) loaders: PathBuf,
     pub(crate) images: BTreeMap<String, PathBuf>,
     pub(crate) files: BTreeMap<String, PathBuf>,
 }
@@ -94,7 +94,7 @@ async fn loader(
         return StatusCode::NOT_FOUND.into_response();
     }
     offers.observe(peer, Fetched::Loader);
-    files::stream(&offers.spool.join(name)).await
+    files::stream(&offers.loaders.join(name)).await
 }
 
 async fn image(

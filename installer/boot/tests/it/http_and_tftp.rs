@@ -34,6 +34,57 @@ fn get(from: &str, path: &str) -> (String, Vec<u8>) {
     (head, answer[end + 4..].to_vec())
 }
 
+/// Reads a file as UEFI's firmware does: asks for its size, ends that with an error, and begins again.
+fn tftp_all(file: &str) -> Vec<u8> {
+    let socket = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        socket
+    };
+    let request = |options: &[u8]| [b"\0\x01", file.as_bytes(), b"\0octet\0", options].concat();
+    let mut packet = [0; 2000];
+    let first = socket();
+    first
+        .send_to(&request(b"tsize\x000\0"), "127.0.0.1:69")
+        .unwrap();
+    let (length, from) = first.recv_from(&mut packet).unwrap();
+    let size = String::from_utf8_lossy(&packet[8..length - 1]).into_owned();
+    first
+        .send_to(b"\0\x05\0\x08User aborted the transfer\0", from)
+        .unwrap();
+
+    let second = socket();
+    second
+        .send_to(
+            &request(b"blksize\x001468\0windowsize\x004\0"),
+            "127.0.0.1:69",
+        )
+        .unwrap();
+    let mut content = Vec::new();
+    let mut next: u16 = 0;
+    loop {
+        let (length, from) = second.recv_from(&mut packet).unwrap();
+        if packet[1] == 3 {
+            assert_eq!(packet[2..4], next.to_be_bytes());
+            content.extend(&packet[4..length]);
+        }
+        let is_last = packet[1] == 3 && length < 4 + 1468;
+        // Every fourth block and the last are acknowledged.
+        if next % 4 == 0 || is_last {
+            let ack = [[0, 4], next.to_be_bytes()].concat();
+            second.send_to(&ack, from).unwrap();
+        }
+        if is_last {
+            break;
+        }
+        next += 1;
+    }
+    assert_eq!(size, content.len().to_string());
+    content
+}
+
 /// The first answer to a TFTP read request.
 fn tftp(file: &str) -> Vec<u8> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -118,9 +169,12 @@ fn each_machine_gets_its_own_and_strangers_nothing() {
                 ] {
                     assert!(get(own, missing).0.starts_with("HTTP/1.1 404"), "{missing}");
                 }
-                let efi = std::fs::read(folder.join("spool/ipxe.efi")).unwrap();
+                let loaders = std::path::Path::new(boot::server::DEBIAN_LOADERS);
+                let efi = std::fs::read(loaders.join("ipxe.efi")).unwrap();
                 assert_eq!(get(own, "/boot/loader/ipxe.efi").1, efi);
-                assert_eq!(tftp("ipxe.efi")[4..], efi[..512]);
+                assert_eq!(tftp_all("ipxe.efi"), efi);
+                let bios = std::fs::read(loaders.join("undionly.kpxe")).unwrap();
+                assert_eq!(tftp("/undionly.kpxe")[4..], bios[..512]);
                 for outside in ["../kernel", "/etc/passwd", "spool"] {
                     assert_eq!(tftp(outside)[..2], [0, 5], "{outside} must be an error");
                 }
@@ -161,6 +215,12 @@ fn what_cannot_start_says_why() {
             start("nope", "127.0.0.1"),
             "network interface nope does not exist here"
         );
+        let taken = UdpSocket::bind("127.0.0.1:69").unwrap();
+        assert_eq!(
+            start("lo", "127.0.0.1"),
+            "TFTP on lo (127.0.0.1:69): Address already in use (os error 98); another server holds that port: 'ss -lnp' shows which"
+        );
+        drop(taken);
         let told = start("lo", "10.20.0.1");
         assert!(
             told.contains("the interface does not have this address"),

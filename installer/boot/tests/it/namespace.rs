@@ -63,12 +63,12 @@ pub fn config(interface: &str, server: &str, address: &str, folder: &Path) -> Bo
             dns: Vec::new(),
             lease_seconds: 3600,
             reservations: HashMap::from([(MAC.parse().unwrap(), machine)]),
+            pool: None,
         },
         kernel: folder.join("kernel"),
         ramdisk: folder.join("ramdisk"),
         images: BTreeMap::from([("base".into(), folder.join("image"))]),
         files: BTreeMap::from([("gone".into(), folder.join("gone"))]),
-        spool: folder.join("spool"),
         loaders: boot::server::DEBIAN_LOADERS.into(),
     }
 }

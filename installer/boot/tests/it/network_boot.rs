@@ -22,7 +22,7 @@ const INIT: &str = "#!/bin/busybox sh
 ";
 /// Without a new line on the console: so many CPU seconds of the emulator, or so long without either.
 const STALL_CPU_SECONDS: u64 = 90;
-const STALL_WALL: Duration = Duration::from_secs(180);
+const STALL_WALL: Duration = Duration::from_secs(600);
 
 #[test]
 fn a_machine_whose_nic_has_ipxe_reaches_the_ramdisk() {

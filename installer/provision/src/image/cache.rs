@@ -10,8 +10,9 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::error::{At, ImageError};
 
-/// How many versions of one thing are kept; older ones are removed when a new one was built.
-const VERSIONS_KEPT: usize = 2;
+/// How many versions of one thing are kept; older ones are removed when a new one was built. Environments share
+/// the cache, and each may have its own.
+const VERSIONS_KEPT: usize = 3;
 
 /// A cache folder, for example `/var/cache/wright`.
 #[derive(Debug, Clone)]
@@ -169,14 +170,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path()).unwrap();
         cache.produce("base-x", &key(9), |_| Ok(())).unwrap();
-        for n in 1..=3 {
+        for n in 1..=4 {
             cache.produce("base", &key(n), |_| Ok(())).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        let left: Vec<bool> = (1..=3)
+        let left: Vec<bool> = (1..=4)
             .map(|n| cache.find("base", &key(n)).is_some())
             .collect();
-        assert_eq!(left, [false, true, true]);
+        assert_eq!(left, [false, true, true, true]);
         assert!(cache.find("base-x", &key(9)).is_some());
     }
 }

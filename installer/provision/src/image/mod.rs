@@ -86,13 +86,14 @@ impl<'a> Builder<'a> {
             &recipe.key(&base_key),
             |folder| self.build_node_image(recipe, &base, folder),
         )?;
-        let ramdisk = self.ramdisk(&base, &base_key, agent)?;
+        let installer = self.installer(&base, &base_key, agent)?;
         let file = folder.join("manifest.json");
         let text = fs::read(&file).at("read", &file)?;
         let mut manifest: ImageManifest = serde_json::from_slice(&text)
             .map_err(io_error)
             .at("understand", &file)?;
-        manifest.ramdisk = ramdisk;
+        manifest.kernel = installer.join("vmlinuz");
+        manifest.ramdisk = installer.join("ramdisk.img");
         write_manifest(&manifest, &file)?;
         let manifest = ImageManifest::load(&file)?;
         Ok(manifest)
@@ -159,7 +160,6 @@ impl<'a> Builder<'a> {
         self.step(&format!("{name}: compression"), || {
             disk::compress(&disk_image, &packed, &log)
         })?;
-        fs::copy(&kernel.image, folder.join("vmlinuz")).at("copy", &kernel.image)?;
         let (sha256, compressed_bytes) = disk::sha256(&packed)?;
         let manifest = ImageManifest {
             name: name.clone(),
@@ -169,8 +169,8 @@ impl<'a> Builder<'a> {
             disk_bytes,
             root_partition: disk::ROOT_PARTITION,
             kernel_release: kernel.release,
-            kernel: "vmlinuz".into(),
-            // Named when the image is asked for: it changes with the agent, the image does not.
+            // Named when the image is asked for: they change with the agent, the image does not.
+            kernel: PathBuf::new(),
             ramdisk: PathBuf::new(),
         };
         write_manifest(&manifest, &folder.join("manifest.json"))?;
@@ -178,16 +178,18 @@ impl<'a> Builder<'a> {
         fs::remove_dir_all(&tree).at("remove", &tree)
     }
 
-    fn ramdisk(&self, base: &Path, base_key: &str, agent: &Path) -> Result<PathBuf, ImageError> {
-        let key = recipe::key(&["ramdisk", base_key, &disk::sha256(agent)?.0]);
-        let folder = self.cache.produce("ramdisk", &key, |folder| {
+    /// The folder with the kernel and the ramdisk that install every image: the base system's, whatever kernel
+    /// an image has.
+    fn installer(&self, base: &Path, base_key: &str, agent: &Path) -> Result<PathBuf, ImageError> {
+        let key = recipe::key(&["kernel and ramdisk", base_key, &disk::sha256(agent)?.0]);
+        self.cache.produce("ramdisk", &key, |folder| {
             let log = self.fresh_log("ramdisk")?;
             let kernel = Kernel::of(base)?;
+            fs::copy(&kernel.image, folder.join("vmlinuz")).at("copy", &kernel.image)?;
             self.step("ramdisk", || {
                 ramdisk::write(base, &kernel, agent, &folder.join("ramdisk.img"), &log)
             })
-        })?;
-        Ok(folder.join("ramdisk.img"))
+        })
     }
 
     fn fresh_log(&self, name: &str) -> Result<PathBuf, ImageError> {

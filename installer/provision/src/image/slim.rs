@@ -18,7 +18,7 @@ const AGENT_UNIT: &str = include_str!("../../../agent/systemd/wright-agent.servi
 
 /// Part of every image's cache key: raise the number when this file changes what is in an image.
 pub(super) const CONTENT_KEY: &str = concat!(
-    "1",
+    "2",
     include_str!("../../../agent/systemd/wright-agent.service")
 );
 
@@ -132,6 +132,13 @@ pub(super) fn finish(
         0o644,
         &grub_menu(&kernel.release, kernel_arguments),
     )?;
+    // What kexec starts the kernel with, so that it makes no difference how a node came up.
+    write(
+        tree,
+        "etc/kernel/cmdline",
+        0o644,
+        &(command_line(kernel_arguments) + "\n"),
+    )?;
     fs::create_dir_all(tree.join("etc/systemd/network")).at("make folder in", tree)?;
     let units = tree.join("etc/systemd/system");
     for unit in MASKED_UNITS {
@@ -147,12 +154,18 @@ pub(super) fn finish(
 
 /// What GRUB does: no menu, our kernel, our initial ramdisk. It talks on the serial port too.
 pub(super) fn grub_menu(release: &str, arguments: &[String]) -> String {
-    let arguments: String = arguments.iter().map(|word| format!(" {word}")).collect();
     format!(
         "set timeout=0\nserial --unit=0 --speed=115200\nterminal_output serial console\n\
-         linux /boot/vmlinuz-{release} root=LABEL=root rw console=tty0 console=ttyS0,115200 quiet net.ifnames=0{arguments}\n\
-         initrd /boot/initrd.img\nboot\n"
+         linux /boot/vmlinuz-{release} {}\n\
+         initrd /boot/initrd.img\nboot\n",
+        command_line(arguments)
     )
+}
+
+/// The installed kernel's command line.
+fn command_line(arguments: &[String]) -> String {
+    let arguments: String = arguments.iter().map(|word| format!(" {word}")).collect();
+    format!("root=LABEL=root rw console=tty0 console=ttyS0,115200 quiet net.ifnames=0{arguments}")
 }
 
 fn write(tree: &Path, path: &str, mode: u32, text: &str) -> Result<(), ImageError> {

@@ -13,6 +13,11 @@ use super::{
     source::PackageSource,
 };
 
+/// Packages of kernels begin so.
+const KERNEL_PACKAGE: &str = "linux-image-";
+/// Draws in the kernel of the base system.
+const BASE_KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
+
 /// What dpkg leaves out: documentation, and binaries that only make a node bigger. libvirt probes every
 /// emulator it finds (5 CPU seconds each under emulation), so one is kept.
 pub(super) const EXCLUDED_PATHS: &[&str] = &[
@@ -71,7 +76,8 @@ pub(super) fn base(source: &PackageSource, tree: &Path, log: &Path) -> Result<()
 }
 
 /// Copies `base` to `tree` and installs `packages` there. Units that the packages enable are disabled again:
-/// the roles enable what they have configured.
+/// the roles enable what they have configured. A kernel among the packages takes the place of the base system's:
+/// one image boots one kernel.
 ///
 /// # Errors
 /// When copying or apt fails.
@@ -116,12 +122,36 @@ pub(super) fn with_packages(
         .args(["--option=Dpkg::Options::=--force-unsafe-io", "--"])
         .args(packages);
     run(&mut install, log)?;
+    if packages.iter().any(|name| name.starts_with(KERNEL_PACKAGE)) {
+        remove_kernels_of(base, tree, log)?;
+    }
     fs::remove_file(&policy).at("remove", &policy)?;
     for link in enabled_units(tree)?.difference(&before) {
         fs::remove_file(link).at("remove", link)?;
     }
     run(chrooted(tree, "apt-get").arg("clean"), log)?;
     clear(&tree.join("var/lib/apt/lists"))
+}
+
+/// Removes the base system's kernels from `tree`, unless they are all that it has.
+fn remove_kernels_of(base: &Path, tree: &Path, log: &Path) -> Result<(), ImageError> {
+    let kernels = |tree: &Path| -> Result<BTreeSet<String>, ImageError> {
+        let files = names(&tree.join("boot"))?;
+        let releases = files
+            .iter()
+            .filter_map(|name| name.strip_prefix("vmlinuz-"));
+        Ok(releases.map(str::to_owned).collect())
+    };
+    let old = kernels(base)?;
+    if kernels(tree)?.is_subset(&old) {
+        return Ok(());
+    }
+    let mut purge = chrooted(tree, "apt-get");
+    purge.args(["purge", "--yes", "--quiet", "--", BASE_KERNEL_PACKAGE]);
+    for release in old {
+        purge.arg(format!("{KERNEL_PACKAGE}{release}"));
+    }
+    run(&mut purge, log)
 }
 
 /// The links that make systemd start a unit: `/etc/systemd/system/*.wants/*` and `*.requires/*`.

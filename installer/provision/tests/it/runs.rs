@@ -102,6 +102,7 @@ impl Run {
                 store: store.clone(),
                 plan,
                 nodes,
+                strangers: None,
                 files: BTreeMap::new(),
                 authorized_keys: vec!["ssh-ed25519 AAAA operator".into()],
                 kernel_arguments: Vec::new(),

@@ -1,5 +1,6 @@
 //! Arguments of `wright lab`.
 use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// Emulated machines for the environment, on wires of their own
 #[derive(Debug, Subcommand)]
@@ -53,6 +54,9 @@ pub struct UpArgs {
     /// Only turn the machines on; deploy nothing
     #[arg(long)]
     pub no_deploy: bool,
+    /// Playbook that maps groups to roles
+    #[arg(long, value_name = "FILE", default_value = "roles/site.yml")]
+    pub playbook: PathBuf,
     /// Arguments for `wright deploy`
     #[arg(last = true)]
     pub deploy: Vec<String>,

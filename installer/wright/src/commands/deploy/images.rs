@@ -15,21 +15,14 @@ use yaml_source::Fault;
 /// By node.
 pub type Images = BTreeMap<String, Arc<ImageManifest>>;
 
-/// Where the static agent is: `WRIGHT_AGENT`, or beside this program.
+/// The static agent: `WRIGHT_AGENT` names it, or it lies beside this program or where `cargo xtask` builds it.
 pub fn agent() -> Result<PathBuf, CommandError> {
-    let path = match std::env::var_os("WRIGHT_AGENT") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()
-            .map_err(anyhow::Error::from)?
-            .with_file_name("wright-agent"),
-    };
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(
-        CommandError::failed(format!("there is no agent at `{}`", path.display()))
-            .hint("`cargo xtask lab` builds it; or name it by the variable WRIGHT_AGENT"),
-    )
+    let program = std::env::current_exe().map_err(anyhow::Error::from)?;
+    let named = std::env::var_os("WRIGHT_AGENT").map(PathBuf::from);
+    provision::agent_program::find(named, &program).map_err(|error| {
+        CommandError::failed(error.to_string())
+            .hint("`cargo xtask lab` builds a static one; or name one by the variable WRIGHT_AGENT")
+    })
 }
 
 /// Recipes by name of the image, and the image of each node.

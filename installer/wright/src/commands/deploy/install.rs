@@ -1,17 +1,23 @@
 //! Installing nodes: starting the boot server, waiting for every node, telling how far each is.
 use super::binary::Offered;
 use super::images::Images;
+use super::{running_lab, wake};
 use crate::args::deploy::DeployArgs;
 use crate::environment::Environment;
 use crate::error::CommandError;
-use crate::lab_meter;
 use crate::printer::Printer;
+use inventory::NetworkName;
+use lab::Lab;
+use provision::manifest::ImageManifest;
 use provision::provisioner::all_installed;
 use provision::{Event, NodeSpec, Patience, ProvisionSpec, Provisioner};
 use state::{EnvironmentFolder, Store};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 
+/// Lines of a console that are shown of a node that failed.
+const LAST_WORDS: usize = 12;
 /// The name under which nodes fetch the `wright` program.
 pub const WRIGHT_FILE: &str = "wright.zst";
 
@@ -22,6 +28,7 @@ pub async fn start(
     environment: &Environment,
     images: &Images,
     wright: &Offered,
+    lab: Option<&Lab>,
 ) -> Result<Provisioner, CommandError> {
     let nodes = images
         .iter()
@@ -33,11 +40,16 @@ pub async fn start(
         store: store.clone(),
         plan: environment.plan.clone(),
         nodes,
+        strangers: environment
+            .inventory
+            .networks
+            .get(&NetworkName::Pxe)
+            .and_then(|network| network.ranges.dhcp),
         files: BTreeMap::from([(WRIGHT_FILE.to_owned(), wright.path.clone())]),
         authorized_keys: Vec::new(),
         kernel_arguments: args.kernel_arguments.clone(),
         patience: Patience::default(),
-        meter: lab_meter::of(folder, environment),
+        meter: lab.map(running_lab::meter),
     };
     Provisioner::start(spec).await.map_err(|error| {
         CommandError::failed(error.to_string()).hint(
@@ -46,39 +58,74 @@ pub async fn start(
     })
 }
 
-/// Waits until every node is installed; fails with every node that is not, and where it stopped.
-pub async fn wait(provisioner: &Provisioner, printer: &Printer) -> Result<(), CommandError> {
+/// Waits until every node is installed; fails with every node that is not, where it stopped, and the last words on
+/// its console where there is one to be read.
+pub async fn wait(
+    provisioner: &Provisioner,
+    images: &Images,
+    lab: Option<&Lab>,
+    printer: &Printer,
+) -> Result<(), CommandError> {
     let mut events = provisioner.events();
-    let printer = *printer;
+    let telling = *printer;
     let teller = tokio::spawn(async move {
         let mut tenths: BTreeMap<String, u64> = BTreeMap::new();
         loop {
             match events.recv().await {
-                Ok(event) => tell(&printer, &event, &mut tenths),
+                Ok(event) => tell(&telling, &event, &mut tenths),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }
         }
     });
+    let waker =
+        lab.map(|lab| tokio::spawn(wake::silent(lab.clone(), provisioner.outlook(), *printer)));
     let outcomes = provisioner.wait().await;
     teller.abort();
+    if let Some(waker) = waker {
+        waker.abort();
+    }
     let outcomes = outcomes.map_err(anyhow::Error::from)?;
     if all_installed(&outcomes) {
         return Ok(());
     }
-    let failed: Vec<String> = outcomes
-        .iter()
-        .filter(|outcome| !outcome.installed)
-        .map(|outcome| {
-            format!(
-                "{}: {}",
-                outcome.node,
-                outcome.reason.as_deref().unwrap_or("no reason is known")
-            )
-        })
-        .collect();
-    Err(CommandError::failed(format!("not installed:\n  {}", failed.join("\n  ")))
-        .hint("`wright lab console NODE` or the machine's own console shows its last words; run `deploy` again to go on"))
+    let mut failed = Vec::new();
+    for outcome in outcomes.iter().filter(|outcome| !outcome.installed) {
+        let reason = outcome.reason.as_deref().unwrap_or("no reason is known");
+        let mut text = format!("{}: {reason}", outcome.node);
+        let words = lab.map(|lab| lab.last_words(&outcome.node, LAST_WORDS));
+        for line in words.unwrap_or_default() {
+            text += &format!("\n    | {line}");
+        }
+        failed.push(text);
+        if let Some(image) = images
+            .get(&outcome.node)
+            .filter(|_| reason.starts_with("verify:"))
+        {
+            discard_if_damaged(image, printer).await;
+        }
+    }
+    let hint = match lab {
+        Some(_) => "`wright lab console NODE` shows more; `wright lab up` goes on",
+        None => "the machine's own console shows its last words; `wright deploy` goes on",
+    };
+    Err(CommandError::failed(format!("not installed:\n  {}", failed.join("\n  "))).hint(hint))
+}
+
+/// A node found that an image is not what it should be: if it is the file here that was damaged, it is removed, so
+/// that the next run builds it anew instead of failing for ever.
+async fn discard_if_damaged(image: &Arc<ImageManifest>, printer: &Printer) {
+    let looked_at = image.clone();
+    let is_intact = tokio::task::spawn_blocking(move || looked_at.is_intact()).await;
+    let Some(folder) = image.disk_image.parent() else {
+        return;
+    };
+    if matches!(is_intact, Ok(Ok(false))) && std::fs::remove_dir_all(folder).is_ok() {
+        printer.warn(&format!(
+            "image `{}` was damaged in the cache and is removed: the next run builds it anew",
+            image.name
+        ));
+    }
 }
 
 /// One line for each thing worth knowing: states, and each tenth of a disk written.

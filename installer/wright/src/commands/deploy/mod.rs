@@ -1,23 +1,30 @@
 //! `wright deploy`: images, boot and installation, roles, health; each stage timed, each resumable.
 //! The same for a lab, Vagrant and a data centre. Wiring only: the stages' work is in the crates.
 mod binary;
+mod failure;
 mod hosts;
 pub mod images;
 mod install;
 pub mod roles;
+mod running_lab;
+mod wake;
 
 use crate::args::deploy::DeployArgs;
 use crate::commands::verify;
-use crate::environment;
+use crate::environment::{self, Environment};
 use crate::error::CommandError;
 use crate::printer::Printer;
 use crate::settings::Settings;
+use binary::Offered;
 use diagnostics::ExitStatus;
+use images::Images;
+use lab::Lab;
 use provision::{Happening, NodeState};
 use serde::Serialize;
 use state::{EnvironmentFolder, EnvironmentLock, Secrets, Store};
 use std::fmt::{self, Display, Formatter};
 use std::time::Instant;
+use task_engine::parse::Playbook;
 
 /// Seconds of each stage, in order.
 #[derive(Debug, Default, Serialize)]
@@ -89,7 +96,6 @@ pub async fn run(
     let store = Store::open(&folder).await.map_err(state_error)?;
     let environment = environment::plan(settings, Some(&store), printer).await?;
     environment::keep(&environment, &store).await?;
-    let secrets = Secrets::open(&folder).map_err(state_error)?;
     let playbook = roles::parse(&args.playbook)?;
     let mut stages = Stages::default();
 
@@ -98,66 +104,125 @@ pub async fn run(
     let wright = binary::compressed(settings).await?;
     stages.ended("images", begun);
 
-    let begun = Instant::now();
-    let provisioner =
-        install::start(&args, &folder, &store, &environment, &images, &wright).await?;
-    install::wait(&provisioner, printer).await?;
-    stages.ended("install", begun);
-
-    let begun = Instant::now();
-    let hosts = hosts::specs(
+    let lab = running_lab::of(settings, &environment);
+    let ready = Ready {
+        args: &args,
         settings,
-        &environment,
-        &store,
-        &secrets,
-        provisioner.base_url(),
-        &wright,
-    )
-    .await?;
-    mark(&store, Happening::DeploymentStarted, None).await?;
-    let report = roles::run(&args, &folder, &store, hosts, playbook, printer).await;
-    let failed = match &report {
-        Ok(report) => report
-            .failures
-            .iter()
-            .map(|f| (f.node.clone(), format!("{}: {}", f.task, f.msg)))
-            .collect(),
-        Err(error) => vec![(String::new(), error.to_string())],
+        printer,
+        folder: &folder,
+        store: &store,
+        environment: &environment,
+        lab: lab.as_ref(),
     };
-    mark(&store, Happening::DeploymentDone, Some(&failed)).await?;
-    let report = report?;
-    roles::judge(&report)?;
-    stages.ended("roles", begun);
-    provisioner.stop().await;
-
-    let openrc = hosts::write_openrc(&folder, &environment, &secrets)?;
-    if !args.no_health {
-        let begun = Instant::now();
-        let health = verify::health(settings, printer).await?;
-        stages.ended("health", begun);
-        if !health.is_well() {
-            return Err(CommandError::failed(
-                "the cloud is deployed, but not well: see the failed checks above",
-            )
-            .hint(format!(
-                "mend what they name, then run `wright -e {} deploy` again",
-                settings.env
-            )));
+    let deployed = ready.deploy(playbook, &images, &wright, stages).await;
+    if let (Err(error), Some(lab)) = (&deployed, &lab) {
+        let text = error.to_string();
+        match failure::keep(lab, settings, &environment, &folder, &store, &text).await {
+            Ok(kept) => printer.event(
+                "failure_folder",
+                &format!(
+                    "consoles, journals and the log of events: {}",
+                    kept.display()
+                ),
+                &serde_json::json!({ "path": kept }),
+            ),
+            Err(error) => printer.warn(&format!("nothing is kept of the failure: {error}")),
         }
     }
-    let identity = environment
-        .plan
-        .vips
-        .internal
-        .map(|vip| format!("http://{vip}:5000/v3"));
-    printer.data(&Summary {
-        env: settings.env.clone(),
-        changed: report.changed(),
-        stages,
-        identity,
-        openrc,
-    })?;
+    printer.data(&deployed?)?;
     Ok(ExitStatus::Done)
+}
+
+/// Everything that deploying begins with.
+struct Ready<'a> {
+    args: &'a DeployArgs,
+    settings: &'a Settings,
+    printer: &'a Printer,
+    folder: &'a EnvironmentFolder,
+    store: &'a Store,
+    environment: &'a Environment,
+    /// Where the machines are emulated ones.
+    lab: Option<&'a Lab>,
+}
+
+impl Ready<'_> {
+    async fn deploy(
+        &self,
+        playbook: Playbook,
+        images: &Images,
+        wright: &Offered,
+        mut stages: Stages,
+    ) -> Result<Summary, CommandError> {
+        let Self {
+            args,
+            settings,
+            printer,
+            folder,
+            store,
+            environment,
+            lab,
+        } = *self;
+        let secrets = Secrets::open(folder).map_err(state_error)?;
+        let begun = Instant::now();
+        let provisioner =
+            install::start(args, folder, store, environment, images, wright, lab).await?;
+        install::wait(&provisioner, images, lab, printer).await?;
+        stages.ended("install", begun);
+
+        let begun = Instant::now();
+        let hosts = hosts::specs(
+            settings,
+            environment,
+            store,
+            &secrets,
+            provisioner.base_url(),
+            wright,
+        )
+        .await?;
+        mark(store, Happening::DeploymentStarted, None).await?;
+        let report = roles::run(args, folder, store, hosts, playbook, printer).await;
+        let failed = match &report {
+            Ok(report) => report
+                .failures
+                .iter()
+                .map(|f| (f.node.clone(), format!("{}: {}", f.task, f.msg)))
+                .collect(),
+            Err(error) => vec![(String::new(), error.to_string())],
+        };
+        mark(store, Happening::DeploymentDone, Some(&failed)).await?;
+        let report = report?;
+        roles::judge(&report)?;
+        stages.ended("roles", begun);
+        provisioner.stop().await;
+
+        let openrc = hosts::write_openrc(folder, environment, &secrets)?;
+        if !args.no_health {
+            let begun = Instant::now();
+            let health = verify::health(settings, printer).await?;
+            stages.ended("health", begun);
+            if !health.is_well() {
+                return Err(CommandError::failed(
+                    "the cloud is deployed, but not well: see the failed checks above",
+                )
+                .hint(format!(
+                    "mend what they name, then run `wright -e {} deploy` again",
+                    settings.env
+                )));
+            }
+        }
+        let identity = environment
+            .plan
+            .vips
+            .internal
+            .map(|vip| format!("http://{vip}:5000/v3"));
+        Ok(Summary {
+            env: settings.env.clone(),
+            changed: report.changed(),
+            stages,
+            identity,
+            openrc,
+        })
+    }
 }
 
 /// Writes what the deployment makes of each installed node; `failed` names those that did not come through.

@@ -5,7 +5,7 @@ mod down;
 mod exec;
 mod forward;
 mod power;
-mod ssh;
+pub mod ssh;
 mod status;
 mod up;
 
@@ -71,7 +71,7 @@ fn make(
 }
 
 /// Where the answer to "does KVM work here" is kept.
-fn accelerator_file(settings: &Settings) -> PathBuf {
+pub fn accelerator_file(settings: &Settings) -> PathBuf {
     settings.cache_dir.join("accelerator.json")
 }
 

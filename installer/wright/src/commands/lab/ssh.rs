@@ -1,14 +1,16 @@
 //! `wright lab ssh`: OpenSSH on the lab's wires, with the environment's key and the host key that the node's
 //! installation reported.
 use super::{must_be_up, planned};
+use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::printer::Printer;
 use crate::settings::Settings;
 use anyhow::Context;
 use diagnostics::ExitStatus;
 use inventory::NetworkName;
-use state::EnvironmentFolder;
+use state::{EnvironmentFolder, Store};
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 pub async fn run(
     node: &str,
@@ -18,14 +20,21 @@ pub async fn run(
 ) -> Result<ExitStatus, CommandError> {
     let planned = planned(settings, printer).await?;
     must_be_up(&planned.lab, settings)?;
-    let Some(plan) = planned.environment.plan.nodes.get(node) else {
-        let names: Vec<&str> = planned
-            .environment
-            .plan
-            .nodes
-            .keys()
-            .map(String::as_str)
-            .collect();
+    let mut ssh = login(node, settings, &planned.environment, planned.store.as_ref()).await?;
+    let error = ssh.args(command).exec();
+    Err(CommandError::failed(format!("cannot run `ssh`: {error}"))
+        .hint("it is in the package openssh-client"))
+}
+
+/// `ssh` to a node of the lab; the command to run there is added.
+pub async fn login(
+    node: &str,
+    settings: &Settings,
+    environment: &Environment,
+    store: Option<&Store>,
+) -> Result<Command, CommandError> {
+    let Some(plan) = environment.plan.nodes.get(node) else {
+        let names: Vec<&str> = environment.plan.nodes.keys().map(String::as_str).collect();
         return Err(CommandError::failed(format!("there is no node `{node}`"))
             .hint(format!("there are: {}", names.join(", "))));
     };
@@ -34,7 +43,7 @@ pub async fn run(
         .get(&NetworkName::Pxe)
         .or_else(|| plan.addresses.get(&NetworkName::Mgmt))
         .ok_or_else(|| CommandError::failed(format!("node `{node}` has no address")))?;
-    let record = match &planned.store {
+    let record = match store {
         Some(store) => store.node(node).await.map_err(anyhow::Error::from)?,
         None => None,
     };
@@ -70,8 +79,6 @@ pub async fn run(
         "none",
     ]);
     ssh.arg("-o").arg(format!("HostKeyAlias={node}"));
-    ssh.arg(format!("root@{address}")).arg("--").args(command);
-    let error = ssh.exec();
-    Err(CommandError::failed(format!("cannot run `ssh`: {error}"))
-        .hint("it is in the package openssh-client"))
+    ssh.arg(format!("root@{address}")).arg("--");
+    Ok(ssh)
 }

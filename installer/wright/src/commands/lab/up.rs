@@ -11,9 +11,10 @@ use diagnostics::ExitStatus;
 use lab::{Accelerator, Lab};
 use state::{EnvironmentFolder, EnvironmentLock, Secrets, Store};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
-use tokio::process::Command;
 
 /// Name of the BMCs' password among the environment's secrets.
 const BMC_SECRET: &str = "bmc";
@@ -45,7 +46,7 @@ pub async fn run(
 
     // Before the machines: a blank one that nobody answers gives up and has to be turned off and on.
     let begun = Instant::now();
-    let playbook = roles::parse(Path::new("roles/site.yml"))?;
+    let playbook = roles::parse(&args.playbook)?;
     let images = images::build(settings, &environment, &playbook, printer).await?;
     printer.say(&format!("images: {:.1} s", begun.elapsed().as_secs_f64()));
     let Some(kernel) = images.values().next().map(|image| image.kernel.clone()) else {
@@ -67,11 +68,11 @@ pub async fn run(
     let starting = lab.clone();
     blocking(move || starting.up(lab::bmc_password(secret.expose()), &callback)).await?;
     let how = match accelerator {
-        Accelerator::Kvm => "on KVM",
-        Accelerator::Emulation => "by emulation (KVM boots no guest here)",
+        Accelerator::Kvm => "with KVM",
+        Accelerator::Emulation => "by emulation (no guest boots with KVM here)",
     };
     printer.say(&format!(
-        "{machines} machines on {how}: {:.1} s",
+        "{machines} machines are on, {how}: {:.1} s",
         begun.elapsed().as_secs_f64()
     ));
     drop(store);
@@ -79,7 +80,7 @@ pub async fn run(
     if args.no_deploy {
         return Ok(ExitStatus::Done);
     }
-    deploy(&args.deploy, settings).await
+    Err(deploy(&args, settings)?)
 }
 
 /// Everything that stands in the way, told at once and before anything is changed.
@@ -157,8 +158,9 @@ fn same_environment(settings: &Settings) -> Result<Vec<OsString>, CommandError> 
     Ok(words)
 }
 
-/// `wright deploy` in the lab's network namespace: the very code that deploys real machines.
-async fn deploy(args: &[String], settings: &Settings) -> Result<ExitStatus, CommandError> {
+/// Becomes `wright deploy` in the lab's network namespace: the very code that deploys real machines. One process,
+/// so that whoever ends this one ends that. Returns only when it cannot be run.
+fn deploy(args: &UpArgs, settings: &Settings) -> Result<CommandError, CommandError> {
     let mut command = Command::new(program()?);
     command.args(same_environment(settings)?);
     if settings.yes {
@@ -167,18 +169,13 @@ async fn deploy(args: &[String], settings: &Settings) -> Result<ExitStatus, Comm
     if settings.output == crate::printer::Output::Json {
         command.args(["--output", "json"]);
     }
-    command.arg("deploy").args(args);
-    command.env("WRIGHT_NETNS", lab::namespace(&settings.env));
-    let status = command.status().await.map_err(|error| {
-        lab_error(lab::LabError::Command {
-            command: "wright deploy".into(),
-            said: error.to_string(),
-        })
-    })?;
-    Ok(match status.code() {
-        Some(0) => ExitStatus::Done,
-        Some(1) => ExitStatus::Input,
-        Some(3) => ExitStatus::Differences,
-        _ => ExitStatus::Internal,
-    })
+    command
+        .args(["deploy", "--playbook"])
+        .arg(&args.playbook)
+        .args(&args.deploy)
+        .env("WRIGHT_NETNS", lab::namespace(&settings.env));
+    Ok(lab_error(lab::LabError::Command {
+        command: "wright deploy".into(),
+        said: command.exec().to_string(),
+    }))
 }

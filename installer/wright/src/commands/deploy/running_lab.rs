@@ -1,0 +1,34 @@
+//! The lab that an environment runs on, for a deployment that is told of a lab by nothing but its wires: the
+//! machines' CPU time, power and last words. For real machines there is none.
+use crate::commands::lab::accelerator_file;
+use crate::environment::Environment;
+use crate::settings::Settings;
+use lab::{Accelerator, Folders, Lab, LabSpec};
+use provision::nodes::Meter;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `None` where this environment is no running lab.
+pub fn of(settings: &Settings, environment: &Environment) -> Option<Lab> {
+    let spec =
+        LabSpec::from_inventory(&settings.env, &environment.inventory, &environment.plan).ok()?;
+    let folders = Folders::of(&settings.env, &settings.state_dir);
+    let lab = Lab::new(
+        spec,
+        folders,
+        Accelerator::known(&accelerator_file(settings)),
+    );
+    lab.is_up().then_some(lab)
+}
+
+/// CPU time of emulated machines, for deadlines that count progress.
+pub fn meter(lab: &Lab) -> Meter {
+    let lab = lab.clone();
+    Arc::new(move |node: &str| {
+        let machine = lab
+            .status()
+            .into_iter()
+            .find(|machine| machine.name == node)?;
+        machine.cpu_seconds.map(Duration::from_secs_f64)
+    })
+}
