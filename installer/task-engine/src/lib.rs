@@ -19,6 +19,7 @@ pub mod plan;
 mod run;
 pub mod template;
 pub mod vars;
+pub mod vault;
 
 pub use event::{Event, Failure, Recap, RunReport, Status, TaskDone};
 pub use hosts::{HostSpec, select};

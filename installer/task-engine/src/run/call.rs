@@ -43,12 +43,12 @@ impl Walk {
                 .clamp(0, 3600),
             None => 5,
         };
-        let call = match self.call(task, context, scope, (module, args), at.no_log)? {
-            Ok(call) => call,
-            Err(failed) => return Ok(failed),
-        };
         let target = match self.target(context, scope)? {
             Ok(target) => target,
+            Err(failed) => return Ok(failed),
+        };
+        let call = match self.call(task, context, scope, (module, args), at.no_log, &target)? {
+            Ok(call) => call,
             Err(failed) => return Ok(failed),
         };
         let hash = hex::encode(&Sha256::digest(hash_input(&call))[..6]);
@@ -118,10 +118,23 @@ impl Walk {
         scope: &Arc<Scope>,
         (module, args): (&str, &Args),
         no_log: bool,
+        target: &Node,
     ) -> Result<Result<Call, RoundEnd>, TemplateError> {
         let templates = &self.engine.templates;
+        let defaults = context
+            .inherited
+            .module_defaults
+            .iter()
+            .filter_map(|all| all.get(module)?.as_object());
+        let mut given = Map::new();
+        for map in defaults {
+            given.extend(map.clone());
+        }
         let args = match args {
-            Args::Map(map) => templates.value(&Json::Object(map.clone()), scope)?,
+            Args::Map(map) => {
+                given.extend(map.clone());
+                templates.value(&Json::Object(given), scope)?
+            }
             Args::Template(text) => templates.value(&Json::from(text.as_str()), scope)?,
         };
         let Json::Object(args) = args else {
@@ -155,11 +168,12 @@ impl Walk {
         }
         let becomes = self.flag(context.inherited.r#become.as_ref(), scope)?;
         let user = match (&context.inherited.become_user, becomes) {
-            (Some(user), true) => {
-                Some(display(&templates.value(user, scope)?)).filter(|user| user != "root")
-            }
-            _ => None,
+            (Some(user), true) => Some(display(&templates.value(user, scope)?)),
+            // The agent is root's where any task needs that; the others run as who logged in.
+            (_, false) => Some(target.spec.user.clone()),
+            (None, true) => None,
         };
+        let user = user.filter(|user| user != "root" && !user.is_empty());
         let timeout = match &task.timeout {
             Some(timeout) => integer(&templates.value(timeout, scope)?)
                 .and_then(|seconds| u32::try_from(seconds).ok()),
@@ -181,7 +195,7 @@ impl Walk {
     }
 
     /// The node that the task runs on: this one, or the one that `delegate_to` names.
-    fn target(
+    pub(super) fn target(
         &self,
         context: &Context,
         scope: &Arc<Scope>,
@@ -190,7 +204,11 @@ impl Walk {
             return Ok(Ok(self.node.clone()));
         };
         let name = display(&self.engine.templates.value(raw, scope)?);
-        Ok(match self.engine.nodes.get(&name) {
+        let found = self.engine.nodes.get(&name).or_else(|| {
+            let here = matches!(name.as_str(), "127.0.0.1" | "::1");
+            self.engine.nodes.get("localhost").filter(|_| here)
+        });
+        Ok(match found {
             Some(node) => Ok(node.clone()),
             None if matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1") => {
                 Err(RoundEnd::failed(
@@ -309,7 +327,7 @@ impl Walk {
     }
 
     /// `failed_when` and `changed_when`.
-    fn verdict(
+    pub(super) fn verdict(
         &self,
         task: &Task,
         scope: &Arc<Scope>,

@@ -7,6 +7,7 @@
 
 mod behaviour;
 mod faults;
+mod golden;
 mod sim;
 mod ssh;
 mod world;
