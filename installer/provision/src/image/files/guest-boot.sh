@@ -142,7 +142,8 @@ if [ ! -s /run/config/meta_data.json ]; then
     flatten meta_data.json
 fi
 identity
-acpid 2>/dev/null
+# Its log would be in a folder that is not there, and without a log it ends.
+acpid -l /dev/null 2>/dev/null
 ssh_server
 say "login ready"
 user_data &
