@@ -13,7 +13,19 @@ pub const MYSQL_DB: Module = Module::new(
     ARGS,
     run,
 )
-.shares(LOGIN);
+.shares(LOGIN)
+.refuses(&[
+    ("target", DUMPS),
+    ("single_transaction", DUMPS),
+    ("quick", DUMPS),
+    ("ignore_tables", DUMPS),
+    ("hex_blob", DUMPS),
+    ("master_data", DUMPS),
+    ("skip_lock_tables", DUMPS),
+    ("dump_extra_args", DUMPS),
+]);
+
+const DUMPS: &str = "databases are saved and loaded by `mariadb-dump` and `mariadb` with the modules command and shell";
 
 const ARGS: &[Arg] = &[
     Arg::new("name", Kind::List, "the databases")
@@ -29,7 +41,7 @@ const ARGS: &[Arg] = &[
 fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     let names = args.list("name").unwrap_or_default();
     let present = args.need("state") == "present";
-    let word = |name: &str| match args.text(name) {
+    let word = |name: &str| match mysql::given(args, name) {
         Some(value) if !value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
             Err(Fault::new(format!("{name} `{value}` is no word")))
         }

@@ -3,6 +3,7 @@
 // Clippy allows these in tests, but knows helpers of tests only below `#[test]`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod apt;
 mod certificates;
 mod daemons;
 mod mariadb;
