@@ -41,6 +41,7 @@ pub const TEST: &[&str] = &[
     "libvirt-daemon-system",
     "mariadb-server",
     "openssh-server",
+    "openssl",
     "openvswitch-switch",
     "ovn-central",
     "ovn-host",
