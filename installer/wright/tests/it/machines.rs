@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,6 +17,9 @@ const SILENCE: Duration = Duration::from_secs(900);
 const HEAD_BYTES: usize = 1 << 20;
 const DISK_BYTES: u64 = 2 << 30;
 const CACHE: &str = "/var/cache/wright";
+
+/// The tests' machines are installed from the same image in the cache, and one of them damages it.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A lab of one machine in an environment of its own; taken down at the end.
 struct Lab {
@@ -292,6 +296,7 @@ fn whatever_happens_a_machine_is_installed_once_and_never_half() {
     let Some(kernel) = another_kernel() else {
         return;
     };
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new("k", &kernel);
     lab.give_used_disk();
 
@@ -362,6 +367,7 @@ fn a_kernel_that_may_not_be_loaded_is_reached_by_a_restart() {
     let Some(kernel) = another_kernel() else {
         return;
     };
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new("r", &kernel);
     // As on machines that are hardened: then kexec is refused.
     let told = lab

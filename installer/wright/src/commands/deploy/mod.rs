@@ -5,6 +5,7 @@ mod failure;
 mod hosts;
 pub mod images;
 mod install;
+mod reach;
 pub mod roles;
 mod running_lab;
 mod wake;
@@ -167,6 +168,7 @@ impl Ready<'_> {
         let provisioner =
             install::start(args, folder, store, environment, images, wright, lab).await?;
         install::wait(&provisioner, images, lab, printer).await?;
+        reach::all(environment, images, lab).await?;
         stages.ended("install", begun);
 
         let begun = Instant::now();
