@@ -63,14 +63,23 @@ pub fn check(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// `cargo` with the target folder `folder`, as a shell would run it: some build scripts look at the variables that
+/// cargo gave to this program, and would build themselves and all that stands on them anew.
+pub fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).env("CARGO_TARGET_DIR", folder);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 /// `cargo ARGS` with the target folder `folder`.
 pub fn cargo_in(folder: &Path, args: &[&str]) -> Result<()> {
-    check(
-        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(args)
-            .current_dir(root())
-            .env("CARGO_TARGET_DIR", folder),
-    )
+    check(command(folder).args(args))
 }
 
 /// `cargo ARGS` for builds and tests.
@@ -86,7 +95,7 @@ pub fn clippy(args: &[&str]) -> Result<()> {
 /// Builds the static agent; its flags differ from all else, so its target folder does too.
 pub fn build_agent() -> Result<()> {
     check(
-        Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        command(&cache().join("agent"))
             .args([
                 "build",
                 "--profile",
@@ -97,8 +106,6 @@ pub fn build_agent() -> Result<()> {
                 "wright-agent",
             ])
             .args(["--target", AGENT_TRIPLE])
-            .current_dir(root())
-            .env("CARGO_TARGET_DIR", cache().join("agent"))
             .env("RUSTFLAGS", "-C target-feature=+crt-static"),
     )
 }

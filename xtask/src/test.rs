@@ -192,11 +192,9 @@ fn unit_and_integration() -> Result<()> {
         println!("the official clients cannot be installed: {error:#}");
         PathBuf::new()
     });
-    let mut child = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut child = cargo::command(&cargo::target())
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])
         .args(["--", "--test-threads=2", "--show-output"])
-        .current_dir(cargo::root())
-        .env("CARGO_TARGET_DIR", cargo::target())
         .env("WRIGHT_AGENT", cargo::agent())
         .env("OPENSTACK_CLIENTS", clients)
         .stdin(Stdio::null())
