@@ -39,6 +39,11 @@ pub fn find(name: &str) -> Option<&'static Module> {
         .map(|index| builtin::ALL[index])
 }
 
+/// What running the task twice means; of a module that is not there, nothing.
+pub fn effect(task: &Task) -> Effect {
+    find(&task.module).map_or(Effect::Reads, |module| module.effect_of(&task.args))
+}
+
 /// The nearest known module name, for a hint.
 pub fn near(name: &str) -> Option<&'static str> {
     args::near(name, builtin::ALL.iter().map(|module| module.name))

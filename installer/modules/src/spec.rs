@@ -1,5 +1,6 @@
 //! The shape of a module: its name, what it does to a node, and its table of arguments.
 use agent_protocol::task::TaskResult;
+use serde_json::{Map, Value};
 
 use crate::args::Args;
 use crate::context::{Context, Fault};
@@ -21,6 +22,8 @@ pub struct Module {
     pub refused: &'static [(&'static str, &'static str)],
     /// The flag that puts a secret into the result: a task that sets it must have `no_log: true`.
     pub secret_if: Option<&'static str>,
+    /// Calls that only read, of a module that does not always.
+    pub(crate) reads_if: Option<fn(&Map<String, Value>) -> bool>,
     pub(crate) args: &'static [Arg],
     /// Arguments that several modules have, such as those of a login.
     pub(crate) shared: &'static [Arg],
@@ -42,6 +45,14 @@ impl Module {
     /// Whether a started run without an end may simply be begun anew.
     pub fn idempotent(&self) -> bool {
         self.effect != Effect::Once
+    }
+
+    /// What running it twice with these arguments means.
+    pub fn effect_of(&self, args: &Map<String, Value>) -> Effect {
+        match self.reads_if {
+            Some(reads) if reads(args) => Effect::Reads,
+            _ => self.effect,
+        }
     }
 
     /// Every argument it takes.
@@ -67,6 +78,7 @@ impl Module {
             one_of: &[],
             refused: &[],
             secret_if: None,
+            reads_if: None,
             args,
             shared: &[],
             run,
@@ -100,6 +112,11 @@ impl Module {
 
     pub(crate) const fn exclusive(mut self, groups: &'static [&'static [&'static str]]) -> Self {
         self.exclusive = groups;
+        self
+    }
+
+    pub(crate) const fn reads_if(mut self, reads: fn(&Map<String, Value>) -> bool) -> Self {
+        self.reads_if = Some(reads);
         self
     }
 

@@ -158,8 +158,7 @@ fn answer(
         Err(error) => return failed(format!("{error}: {}", error_cause(&error))),
     };
     let mut result = runner::run(task, &running.cancel, &mut |text| running.output(id, text));
-    let reads =
-        modules::find(&task.module).is_none_or(|module| module.effect == modules::Effect::Reads);
+    let reads = modules::effect(task) == modules::Effect::Reads;
     if after_interruption && !reads && !task.check && !result.failed {
         // The interrupted run may have changed what this one found in place: its handlers must not be lost.
         result.changed = true;

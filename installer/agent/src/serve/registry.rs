@@ -79,7 +79,7 @@ impl Registry {
         task: &Task,
         watcher: &SyncSender<FromAgent>,
     ) -> Result<Decision, JournalError> {
-        let effect = modules::find(&task.module).map_or(Effect::Reads, |module| module.effect);
+        let effect = modules::effect(task);
         let mut state = self.lock();
         let after_interruption = loop {
             match state.tasks.get(&task.id) {
@@ -124,7 +124,7 @@ impl Registry {
 
     /// Records how a task ended. With `no_log` the journal only learns that it did, and whether it changed.
     pub fn end(&self, task: &Task, result: &TaskResult) -> Result<(), JournalError> {
-        let effect = modules::find(&task.module).map_or(Effect::Reads, |module| module.effect);
+        let effect = modules::effect(task);
         let censored = TaskResult {
             changed: result.changed,
             failed: result.failed,

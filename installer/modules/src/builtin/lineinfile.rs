@@ -129,6 +129,10 @@ mod tests {
         assert_eq!(bench.read("/etc/x"), "# top\nPort 23\n");
         bench.converges(
             "lineinfile",
+            json!({"path": "/etc/new/folder/x", "line": "a", "create": true}),
+        );
+        bench.converges(
+            "lineinfile",
             json!({"path": "/etc/x", "regexp": "^#", "state": "absent"}),
         );
         assert!(

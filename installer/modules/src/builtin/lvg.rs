@@ -148,6 +148,11 @@ pub fn report(
     program: &str,
     fields: &str,
 ) -> Result<Option<String>, Fault> {
+    let quiet = "LVM_SUPPRESS_FD_WARNINGS";
+    // What else the agent has open is not LVM's matter.
+    if !context.environment.iter().any(|(name, _)| name == quiet) {
+        context.environment.push((quiet.into(), "1".into()));
+    }
     let argv = [
         program,
         "--noheadings",

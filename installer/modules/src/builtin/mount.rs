@@ -101,7 +101,13 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
                 std::fs::create_dir_all(context.path(path))
                     .map_err(Fault::io(format!("make {path}")))?;
             }
-            context.must(&act)?;
+            // Only of the system's own table do the programs know without being told.
+            let table = context.path(fstab).display().to_string();
+            let mut argv = act;
+            if argv[0] == "mount" && fstab != "/etc/fstab" && state != "ephemeral" {
+                argv.splice(1..1, ["-T", table.as_str()]);
+            }
+            context.must(&argv)?;
         }
     }
     if state == "absent" {
@@ -209,5 +215,15 @@ mod tests {
                 .run("mount", json!({"path": "/x", "state": "present"}))
                 .failed
         );
+    }
+
+    #[test]
+    fn a_table_of_its_own_is_named_to_mount() {
+        let bench = Bench::new();
+        bench.write("/mine/fstab", "");
+        bench.write("/else/keep", "");
+        bench.write("/proc/self/keep", "");
+        bench.program("mount", "[ $1 = -T ] && [ $2 = $ROOT/mine/fstab ] && echo 'x /else nfs rw 0 0' >> $ROOT/proc/self/mounts");
+        bench.converges("mount", json!({"path": "/else", "src": "10.0.0.1:/y", "fstype": "nfs", "state": "mounted", "fstab": "/mine/fstab"}));
     }
 }

@@ -109,6 +109,13 @@ pub fn write(
     if before == after && !context.path(name).exists() {
         return Ok(TaskResult::default());
     }
+    // A new file may be in a new folder, as in Ansible.
+    if args.flag("create")
+        && !context.check
+        && let Some(folder) = context.path(name).parent()
+    {
+        std::fs::create_dir_all(folder).map_err(Fault::io(format!("make {}", folder.display())))?;
+    }
     place(
         context,
         Wish {

@@ -19,7 +19,8 @@ pub const URI: Module = Module::new(
     run,
 )
 .file_args()
-.exclusive(&[&["body", "src"]]);
+.exclusive(&[&["body", "src"]])
+.reads_if(only_reads);
 
 const ARGS: &[Arg] = &[
     http::URL,
@@ -218,6 +219,15 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
     }
     result.msg = format!("OK ({length} bytes)");
     Ok(result)
+}
+
+/// A question may be asked again after an interruption; what it answers is kept nowhere.
+fn only_reads(args: &Map<String, Value>) -> bool {
+    let method = args.get("method").and_then(Value::as_str).unwrap_or("GET");
+    matches!(
+        method.to_ascii_uppercase().as_str(),
+        "GET" | "HEAD" | "OPTIONS"
+    ) && !args.contains_key("dest")
 }
 
 fn statuses(args: &Args) -> Result<Vec<i64>, Fault> {
@@ -462,6 +472,17 @@ mod tests {
         let nobody = bench.run("uri", json!({"url": "http://127.0.0.1:1/", "timeout": 5}));
         assert!(nobody.failed && nobody.data["status"] == -1, "{nobody:?}");
         assert!(bench.run("uri", json!({"url": "ftp://x"})).failed);
+        let module = crate::find("uri").unwrap();
+        let effect = |args: serde_json::Value| module.effect_of(args.as_object().unwrap());
+        assert_eq!(effect(json!({"url": "x"})), crate::Effect::Reads);
+        assert_eq!(
+            effect(json!({"url": "x", "method": "POST"})),
+            crate::Effect::Once
+        );
+        assert_eq!(
+            effect(json!({"url": "x", "dest": "/y"})),
+            crate::Effect::Once
+        );
     }
 
     #[test]
