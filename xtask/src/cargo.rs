@@ -53,7 +53,11 @@ pub fn agent() -> PathBuf {
 
 /// Runs `command` and fails, naming it, when it does.
 pub fn check(command: &mut Command) -> Result<()> {
-    let shown = format!("{command:?}").replace('"', "");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let shown = words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ");
     let status = command
         .status()
         .with_context(|| format!("cannot run `{shown}`"))?;

@@ -70,7 +70,7 @@ fn missing(dir: &Path) -> Diagnostic {
 pub(crate) struct Reader<'a> {
     pub diags: Diagnostics,
     /// Opens texts that Ansible Vault has sealed.
-    pub unseal: Option<&'a dyn Fn(&str) -> Result<String, String>>,
+    pub unseal: Option<&'a crate::plain::Unseal<'a>>,
 }
 
 impl Reader<'_> {

@@ -189,7 +189,8 @@ fn split_port(name: &str) -> (&str, Option<u16>) {
             return (inner, Some(port));
         }
         let outside = head.rfind(']').map_or(head, |at| &head[at..]);
-        if !outside.contains(':') && !(head.contains('[') && !head.contains(']')) {
+        let is_open = head.contains('[') && !head.contains(']');
+        if !outside.contains(':') && !is_open {
             return (head, Some(port));
         }
     }

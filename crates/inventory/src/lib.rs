@@ -26,7 +26,7 @@ pub use files::{Files, TextFile, VarsFile};
 pub use host::{Bmc, Firmware, Host, LabMachine, Nic};
 pub use mac::{MacAddress, MacAddressError};
 pub use network::{Network, NetworkName, Ranges};
-pub use plain::{PlainHost, PlainInventory, PlainOptions, plain, plain_text};
+pub use plain::{PlainHost, PlainInventory, PlainOptions, Unseal, plain, plain_text};
 pub use range::{AddressRange, AddressRangeError};
 
 use diagnostics::Diagnostics;

@@ -14,13 +14,16 @@ use indexmap::IndexMap;
 use serde_json::{Map as JsonMap, Value as Json};
 use std::path::{Path, PathBuf};
 
+/// Opens a text that Ansible Vault has sealed; the error says why it cannot.
+pub type Unseal<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
+
 /// What reading an inventory may use.
 #[derive(Default)]
 pub struct PlainOptions<'a> {
     /// Folder whose `group_vars/` and `host_vars/` win over those of the inventory.
     pub playbook_folder: Option<&'a Path>,
     /// Opens a text that begins with `$ANSIBLE_VAULT`; without it such a file is a fault.
-    pub unseal: Option<&'a dyn Fn(&str) -> Result<String, String>>,
+    pub unseal: Option<&'a Unseal<'a>>,
 }
 
 /// A host with all that the inventory says of it.
