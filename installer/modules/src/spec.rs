@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 use crate::args::Args;
 use crate::context::{Context, Fault};
 
+/// Whether a call with these arguments only reads.
+pub(crate) type ReadsIf = fn(&Map<String, Value>) -> bool;
+
 /// One module. Tables are constants; see any file of `builtin/` for an example.
 pub struct Module {
     pub name: &'static str,
@@ -23,7 +26,7 @@ pub struct Module {
     /// The flag that puts a secret into the result: a task that sets it must have `no_log: true`.
     pub secret_if: Option<&'static str>,
     /// Calls that only read, of a module that does not always.
-    pub(crate) reads_if: Option<fn(&Map<String, Value>) -> bool>,
+    pub(crate) reads_if: Option<ReadsIf>,
     pub(crate) args: &'static [Arg],
     /// Arguments that several modules have, such as those of a login.
     pub(crate) shared: &'static [Arg],

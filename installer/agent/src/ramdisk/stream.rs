@@ -290,7 +290,10 @@ mod tests {
 
     /// A disk that loses power: of what was written since the last `sync_all`, any part may be there.
     #[derive(Default)]
-    struct Log(RefCell<Vec<Option<(u64, Vec<u8>)>>>);
+    struct Log(RefCell<Vec<Write>>);
+
+    /// Where, and what; nothing for a `sync_all`.
+    type Write = Option<(u64, Vec<u8>)>;
 
     impl Target for Log {
         fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

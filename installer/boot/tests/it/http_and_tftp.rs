@@ -72,7 +72,7 @@ fn tftp_all(file: &str) -> Vec<u8> {
         }
         let is_last = packet[1] == 3 && length < 4 + 1468;
         // Every fourth block and the last are acknowledged.
-        if next % 4 == 0 || is_last {
+        if next.is_multiple_of(4) || is_last {
             let ack = [[0, 4], next.to_be_bytes()].concat();
             second.send_to(&ack, from).unwrap();
         }
