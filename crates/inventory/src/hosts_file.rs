@@ -19,8 +19,6 @@ pub(crate) struct RawHost {
 pub(crate) struct HostsFile {
     pub groups: Groups,
     pub hosts: IndexMap<String, RawHost>,
-    /// Any inventory of Ansible, not one of machines that are to be installed: names can be addresses.
-    pub plain: bool,
 }
 
 pub(crate) fn parse(root: &Node, diags: &mut Diagnostics) -> HostsFile {
@@ -32,8 +30,24 @@ pub(crate) fn parse(root: &Node, diags: &mut Diagnostics) -> HostsFile {
         );
         return file;
     }
-    file.read(root, diags);
-    file.refuse_cycles(diags);
+    let Some(top) = root.as_map("the inventory", diags) else {
+        return file;
+    };
+    for (key, node) in top {
+        file.group(key, node, diags);
+    }
+    if let Some(cycle) = file.groups.cycle() {
+        if let Some(group) = file.groups.0.get(&cycle[0]) {
+            diags.push(group.span.error(format!(
+                "the groups contain each other: {}",
+                cycle.join(" → ")
+            )));
+        }
+        // Everything that walks the groups relies on their being a tree of sorts.
+        for group in file.groups.0.values_mut() {
+            group.children.clear();
+        }
+    }
     if file.hosts.is_empty() && !diags.has_errors() {
         diags.push(
             root.error("the inventory has no hosts")
@@ -44,58 +58,24 @@ pub(crate) fn parse(root: &Node, diags: &mut Diagnostics) -> HostsFile {
 }
 
 impl HostsFile {
-    /// Takes in one document; more than one can be read into the same inventory.
-    pub fn read(&mut self, root: &Node, diags: &mut Diagnostics) {
-        if root.is_null() {
-            return;
-        }
-        for (key, node) in root.as_map("the inventory", diags).into_iter().flatten() {
-            self.group(key, node, diags);
-        }
-    }
-
-    pub fn refuse_cycles(&mut self, diags: &mut Diagnostics) {
-        let Some(cycle) = self.groups.cycle() else {
-            return;
-        };
-        if let Some(group) = self.groups.0.get(&cycle[0]) {
-            diags.push(group.span.error(format!(
-                "the groups contain each other: {}",
-                cycle.join(" → ")
-            )));
-        }
-        // Everything that walks the groups relies on their being a tree of sorts.
-        for group in self.groups.0.values_mut() {
-            group.children.clear();
-        }
-    }
-
-    /// The group of this name, made where it is first met.
-    pub fn group_entry(&mut self, name: &str, span: &Span) -> &mut Group {
-        self.groups
-            .0
-            .entry(name.to_owned())
-            .or_insert_with(|| Group {
-                span: span.clone(),
-                children: Default::default(),
-                hosts: Default::default(),
-                vars: Map::default(),
-            })
-    }
-
     fn group(&mut self, key: &Key, node: &Node, diags: &mut Diagnostics) {
         let name = &key.text;
         let fits = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        if !fits && !self.plain {
+        if !fits {
             diags.push(
                 key.error(format!("`{name}` cannot be the name of a group"))
                     .expected("letters, digits and `_`, beginning with a letter"),
             );
         }
-        self.group_entry(name, &key.span);
+        self.groups.0.entry(name.clone()).or_insert_with(|| Group {
+            span: key.span.clone(),
+            children: Default::default(),
+            hosts: Default::default(),
+            vars: Map::default(),
+        });
         if node.is_null() {
             return;
         }
@@ -127,16 +107,6 @@ impl HostsFile {
             }
         }
         if let Some(hosts) = map.get("hosts").filter(|node| !node.is_null()) {
-            if let (true, Some(one)) = (self.plain, hosts.str()) {
-                let key = Key {
-                    span: hosts.span.clone(),
-                    text: one.to_owned(),
-                    value: hosts.value.clone(),
-                };
-                let none = Node::new(hosts.span.clone(), yaml_source::Value::Null);
-                self.host(name, &key, &none, diags);
-                return;
-            }
             if hosts.map().is_none() {
                 diags.push(
                     hosts
@@ -151,8 +121,7 @@ impl HostsFile {
         }
     }
 
-    /// A host, or a range of hosts, in a group.
-    pub fn host(&mut self, group: &str, key: &Key, node: &Node, diags: &mut Diagnostics) {
+    fn host(&mut self, group: &str, key: &Key, node: &Node, diags: &mut Diagnostics) {
         let names = match pattern::expand(&key.text) {
             Ok(names) => names,
             Err(why) => {
@@ -169,7 +138,7 @@ impl HostsFile {
             node.as_map(&format!("the host `{}`", key.text), diags)
         };
         for name in names {
-            if !self.plain && !is_host_name(&name) {
+            if !is_host_name(&name) {
                 diags.push(
                     key.error(format!("`{name}` cannot be the name of a host"))
                         .expected(

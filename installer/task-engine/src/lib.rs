@@ -19,7 +19,6 @@ pub mod plan;
 mod run;
 pub mod template;
 pub mod vars;
-pub mod vault;
 
 pub use event::{Event, Failure, Recap, RunReport, Status, TaskDone};
 pub use hosts::{HostSpec, select};

@@ -79,15 +79,6 @@ impl Layer {
         }
     }
 
-    /// This layer with another one below it.
-    #[must_use]
-    pub fn over(self, under: Layer) -> Self {
-        Layer {
-            over: Some(Arc::new(under)),
-            ..self
-        }
-    }
-
     fn get(&self, name: &str) -> Option<&Var> {
         self.vars
             .get(name)

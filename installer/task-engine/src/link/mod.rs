@@ -16,9 +16,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::hosts::HostSpec;
 
-pub mod known_hosts;
-pub mod local;
-pub mod per_host;
 pub mod ssh;
 
 /// Bytes both ways, with an agent at the other end.

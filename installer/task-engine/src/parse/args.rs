@@ -117,9 +117,7 @@ impl Parser<'_> {
             }
         }
         for arg in spec.args.iter().filter(|arg| arg.required) {
-            let name = format!("{}.{}", super::short_name(&key.text), arg.name);
             if !args.contains_key(&arg.name)
-                && !self.defaulted.contains(&name)
                 && !arg.aliases.iter().any(|alias| args.contains_key(alias))
             {
                 self.fault(key.error(format!(

@@ -25,14 +25,11 @@ pub(super) const SHARED: &[&str] = &[
     "any_errors_fatal",
     "delegate_facts",
     "remote_user",
-    "connection",
-    "module_defaults",
 ];
 
 /// Keywords of tasks alone.
 pub(super) const TASK: &[&str] = &[
     "action",
-    "local_action",
     "args",
     "loop",
     "loop_control",
@@ -55,8 +52,11 @@ pub(super) const UNSUPPORTED: &[&str] = &[
     "poll",
     "throttle",
     "serial",
+    "local_action",
     "debugger",
+    "connection",
     "port",
+    "module_defaults",
     "ignore_unreachable",
     "vars_prompt",
     "max_fail_percentage",
@@ -89,67 +89,15 @@ impl Parser<'_> {
                         "`sudo` or `su`: the agent runs as root and changes the user itself",
                     ));
                 }
-                // On the deployment host, with this host's variables: what `delegate_to: localhost` is.
-                "connection" => match node.str().map(super::short_name) {
-                    Some("local") => {
-                        out.delegate_to.get_or_insert(Json::from("localhost"));
-                    }
-                    Some("ssh" | "smart" | "paramiko") => {}
-                    _ => {
-                        let fault = node.error("this `connection` is not supported");
-                        self.fault(fault.expected("`local` or `ssh`"));
-                    }
-                },
                 "delegate_to" => out.delegate_to = Some(self.data(node)),
                 "run_once" => out.run_once = node.as_bool("`run_once`", &mut self.diags),
                 "check_mode" => out.check_mode = node.as_bool("`check_mode`", &mut self.diags),
                 "no_log" => out.no_log = Some(self.data(node)),
-                "delegate_facts" => {
-                    out.delegate_facts = node.as_bool("`delegate_facts`", &mut self.diags);
-                }
-                "module_defaults" => out.module_defaults.extend(self.module_defaults(node)),
                 "ignore_errors" => out.ignore_errors = Some(self.data(node)),
                 _ => {}
             }
         }
         out
-    }
-
-    /// `module_defaults: {apt: {update_cache: true}}`; names and arguments are checked as a task's are.
-    fn module_defaults(&mut self, node: &Node) -> Option<serde_json::Map<String, Json>> {
-        let mut out = serde_json::Map::new();
-        for (key, args) in node.as_map("`module_defaults`", &mut self.diags)?.iter() {
-            let name = super::short_name(&key.text);
-            if name.starts_with("group/") {
-                let fault = key.error("groups of modules are not supported in `module_defaults`");
-                self.fault(fault.expected("the name of a module"));
-                continue;
-            }
-            let Some(spec) = self.catalogue.get(name) else {
-                let known: Vec<String> = self.catalogue.names().map(str::to_owned).collect();
-                let fault = key.error(format!("there is no module `{}`", key.text));
-                self.fault(fault.suggest(name, known.iter().map(String::as_str)));
-                continue;
-            };
-            for (arg, _) in args.map().into_iter().flatten() {
-                self.defaulted.insert(format!("{name}.{}", arg.text));
-            }
-            let lenient = super::ModuleSpec {
-                args: spec
-                    .args
-                    .iter()
-                    .map(|arg| super::ArgSpec {
-                        required: false,
-                        ..arg.clone()
-                    })
-                    .collect(),
-                ..spec.clone()
-            };
-            if let super::Args::Map(args) = self.arguments(key, args, None, &lenient) {
-                out.insert(name.to_owned(), Json::Object(args));
-            }
-        }
-        Some(out)
     }
 
     pub(super) fn conditions(&mut self, node: &Node, what: &str) -> Vec<Condition> {

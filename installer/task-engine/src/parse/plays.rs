@@ -21,7 +21,6 @@ const PLAY: &[&str] = &[
     "handlers",
     "strategy",
     "import_playbook",
-    "vars_prompt",
 ];
 
 impl Parser<'_> {
@@ -68,11 +67,6 @@ impl Parser<'_> {
         for key in map.keys().filter(|key| !known.contains(&key.text.as_str())) {
             self.unknown_key(key, "a play", &known);
         }
-        if let Some((key, _)) = map.get_entry("vars_prompt") {
-            let fault =
-                key.error("`vars_prompt` is not supported: nothing is asked while a playbook runs");
-            self.fault(fault.expected("`vars`, `vars_files`, or `--extra-vars @FILE`"));
-        }
         let hosts = map.required("hosts", "a play", &item.span, &mut self.diags)?;
         let hosts = super::texts(hosts, "`hosts`", &mut self.diags);
         let hosts = hosts
@@ -83,26 +77,9 @@ impl Parser<'_> {
         let mut vars = get(map, "vars")
             .map(|node| self.vars(node, "`vars`"))
             .unwrap_or_default();
-        // Names with templates differ from host to host: those are read when the host's facts are known.
-        let mut later = Vec::new();
         if let Some(node) = get(map, "vars_files") {
-            for entry in node.seq().unwrap_or(std::slice::from_ref(node)) {
-                let names = super::texts(entry, "`vars_files`", &mut self.diags);
-                if names
-                    .iter()
-                    .any(|(name, _)| crate::template::has_template(name))
-                {
-                    later.push((names, place(&entry.span)));
-                    continue;
-                }
-                let found = names.iter().find_map(|(name, _)| {
-                    let path = self.folder.join(name);
-                    path.is_file().then_some(path)
-                });
-                let path = found.or_else(|| names.first().map(|(name, _)| self.folder.join(name)));
-                if let Some(path) = path
-                    && let Some(root) = self.read(&path, Some(&entry.span))
-                {
+            for (name, span) in super::texts(node, "`vars_files`", &mut self.diags) {
+                if let Some(root) = self.read(&self.folder.join(name), Some(&span)) {
                     vars.extend(self.vars(&root, "a file of variables"));
                 }
             }
@@ -116,7 +93,6 @@ impl Parser<'_> {
             role: None,
             folder: self.folder.clone(),
             handlers: false,
-            conditional: map.contains_key("when"),
         };
         let list = |parser: &mut Self, name: &str, handlers: bool| -> Vec<Item> {
             let context = Context {
@@ -128,20 +104,17 @@ impl Parser<'_> {
                 .unwrap_or_default()
         };
         let handlers = list(self, "handlers", true);
-        let mut pre_tasks: Vec<Item> = later
-            .into_iter()
-            .map(|(names, place)| Item::Task(super::vars_file_task(&names, place)))
-            .collect();
-        pre_tasks.extend(list(self, "pre_tasks", false));
-        let (tasks, post_tasks) = (list(self, "tasks", false), list(self, "post_tasks", false));
+        let (pre_tasks, tasks, post_tasks) = (
+            list(self, "pre_tasks", false),
+            list(self, "tasks", false),
+            list(self, "post_tasks", false),
+        );
         let mut roles = Vec::new();
         if let Some(items) =
             get(map, "roles").and_then(|node| node.as_seq("`roles`", &mut self.diags))
         {
             for item in items {
-                if let Some(role) = self.role_use(item)
-                    && is_new(&roles, &role)
-                {
+                if let Some(role) = self.role_use(item) {
                     self.with_dependencies(role, &mut roles, 0, &item.span);
                 }
             }
@@ -155,8 +128,6 @@ impl Parser<'_> {
                 .and_then(|node| node.as_bool("`any_errors_fatal`", &mut self.diags))
                 .unwrap_or(false),
             handlers: self.handlers(&handlers),
-            remote_user: get(map, "remote_user")
-                .and_then(|node| node.as_text("`remote_user`", &mut self.diags)),
             place: place(&item.span),
             hosts,
             vars,
@@ -183,14 +154,10 @@ impl Parser<'_> {
             )));
             return;
         }
-        for mut dependency in self.dependencies(&role.role) {
-            // Conditions, tags and `become` of a role are those of what it depends on, too.
-            let (own, outer) = (&mut dependency.inherited, &role.inherited);
-            own.when = outer.when.iter().chain(&own.when).cloned().collect();
-            own.tags = outer.tags.iter().chain(&own.tags).cloned().collect();
-            own.r#become = own.r#become.take().or_else(|| outer.r#become.clone());
-            own.become_user = own.become_user.take().or_else(|| outer.become_user.clone());
-            if is_new(out, &dependency) {
+        for dependency in self.dependencies(&role.role) {
+            if !out.iter().any(|other| {
+                other.role.name == dependency.role.name && other.params == dependency.params
+            }) {
                 self.with_dependencies(dependency, out, depth + 1, span);
             }
         }
@@ -216,8 +183,8 @@ impl Parser<'_> {
         };
         let text = name.as_str("`role`", &mut self.diags)?;
         let role = self.role(text, &name.span)?;
-        let inherited = self.inherited(map);
-        let mut params = serde_json::Map::new();
+        let mut inherited = self.inherited(map);
+        let mut params = std::mem::take(&mut inherited.vars);
         for (key, node) in map
             .iter()
             .filter(|(key, _)| key.text != "role" && !SHARED.contains(&key.text.as_str()))
@@ -232,15 +199,4 @@ impl Parser<'_> {
             place: place(&item.span),
         })
     }
-}
-
-/// A role runs once in a play with the same parameters, unless it says that it may run again.
-fn is_new(before: &[RoleUse], role: &RoleUse) -> bool {
-    role.role.allow_duplicates
-        || !before.iter().any(|other| {
-            other.role.name == role.role.name
-                && other.params == role.params
-                && other.inherited.vars == role.inherited.vars
-                && other.inherited.when == role.inherited.when
-        })
 }

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value as Json;
+use serde_json::{Map as JsonMap, Value as Json};
 use yaml_source::{Fault, Key, Map, Node, Span};
 
 use super::keywords::{BLOCK, SHARED, TASK, UNSUPPORTED};
@@ -27,61 +27,6 @@ const CONTROLLER: &[&str] = &[
     "set_fact",
     "wait_for_connection",
 ];
-
-/// Modules of Ansible for systems that nodes of this product do not run, or for which it has no use. Where a condition
-/// may keep one from running (`when: ansible_os_family == 'RedHat'`) it is no fault of the role.
-const ELSEWHERE: &[&str] = &[
-    "apk",
-    "dnf",
-    "dnf5",
-    "firewalld",
-    "homebrew",
-    "homebrew_cask",
-    "homebrew_tap",
-    "launchd",
-    "openbsd_pkg",
-    "opkg",
-    "pacman",
-    "pkg5",
-    "pkgin",
-    "pkgng",
-    "pkgutil",
-    "portage",
-    "rhsm_repository",
-    "redhat_subscription",
-    "rpm_key",
-    "seboolean",
-    "sefcontext",
-    "selinux",
-    "selinux_permissive",
-    "seport",
-    "slackpkg",
-    "snap",
-    "svr4pkg",
-    "swdepot",
-    "urpmi",
-    "win_command",
-    "win_copy",
-    "win_feature",
-    "win_file",
-    "win_package",
-    "win_reboot",
-    "win_regedit",
-    "win_service",
-    "win_shell",
-    "win_template",
-    "win_user",
-    "xbps",
-    "yum",
-    "yum_repository",
-    "zypper",
-    "zypper_repository",
-];
-
-fn is_elsewhere(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    ELSEWHERE.contains(&last)
-}
 
 impl Parser<'_> {
     /// A file of tasks, read once.
@@ -144,37 +89,28 @@ impl Parser<'_> {
             return self.block(node, map, context);
         }
         let (key, value) = self.action_key(node, map)?;
-        let mut inherited = self.inherited(map);
-        let context = &Context {
-            conditional: context.conditional || map.contains_key("when"),
-            ..context.clone()
-        };
-        // `action: copy src=a dest=b`, and the same on the deployment host.
-        let unfolded;
-        let (key, value) = match key.text.as_str() {
-            "action" | "local_action" => {
-                if key.text == "local_action" {
-                    inherited.delegate_to = Some(Json::from("localhost"));
-                }
-                unfolded = self.unfold(key, value)?;
-                (&unfolded.0, &unfolded.1)
-            }
-            _ => (key, value),
-        };
+        let inherited = self.inherited(map);
         match short_name(&key.text) {
             "import_tasks" => return self.import_tasks(key, value, map, inherited, context),
-            "import_role" => return self.import_role(key, value, inherited, context),
+            "import_role" => return self.import_role(key, value, inherited),
             _ => {}
         }
         let action = self.action(key, value, map, context)?;
         let mut task = Task {
             name: get(map, "name").and_then(|node| node.as_text("`name`", &mut self.diags)),
+            action,
             inherited,
             r#loop: self.looping(map),
+            register: None,
+            notify: Vec::new(),
+            listen: Vec::new(),
+            changed_when: None,
+            failed_when: None,
+            until: None,
             retries: get(map, "retries").map(|node| self.data(node)),
             delay: get(map, "delay").map(|node| self.data(node)),
             timeout: get(map, "timeout").map(|node| self.data(node)),
-            ..Task::new(action, place(&node.span))
+            place: place(&node.span),
         };
         if let Some(node) = get(map, "register") {
             task.register = node
@@ -220,16 +156,13 @@ impl Parser<'_> {
         let is_keyword = |key: &Key| {
             let key = key.text.as_str();
             SHARED.contains(&key)
-                || (TASK.contains(&key) && !matches!(key, "action" | "local_action"))
+                || (TASK.contains(&key) && key != "action")
                 || key.starts_with("with_")
         };
         let mut found: Vec<(&Key, &Node)> = Vec::new();
         for (key, value) in map.iter().filter(|(key, _)| !is_keyword(key)) {
             let name = short_name(&key.text);
-            if matches!(name, "action" | "local_action")
-                || CONTROLLER.contains(&name)
-                || self.catalogue.get(name).is_some()
-                || is_elsewhere(&key.text)
+            if name == "action" || CONTROLLER.contains(&name) || self.catalogue.get(name).is_some()
             {
                 found.push((key, value));
             } else {
@@ -257,49 +190,6 @@ impl Parser<'_> {
         }
     }
 
-    /// The module and its arguments inside `action`.
-    fn unfold(&mut self, key: &Key, value: &Node) -> Option<(Key, Node)> {
-        let named = |text: &str, span: &Span| Key {
-            span: span.clone(),
-            text: text.to_owned(),
-            value: yaml_source::Value::String(text.to_owned()),
-        };
-        let (inner, args) = if let Some(text) = value.str() {
-            let text = text.trim();
-            let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-            let rest = match rest.trim() {
-                "" => yaml_source::Value::Null,
-                rest => yaml_source::Value::String(rest.to_owned()),
-            };
-            (
-                named(name, &value.span),
-                Node::new(value.span.clone(), rest),
-            )
-        } else {
-            let map = value.as_map(&format!("`{}`", key.text), &mut self.diags)?;
-            let Some(module) = get(map, "module") else {
-                self.fault(key.error(format!("`{}` lacks `module`", key.text)));
-                return None;
-            };
-            let name = module.as_str("`module`", &mut self.diags)?;
-            let mut rest = Map::default();
-            for (key, value) in map.iter().filter(|(key, _)| key.text != "module") {
-                rest.insert(key.clone(), value.clone());
-            }
-            let rest = Node::new(value.span.clone(), yaml_source::Value::Map(rest));
-            (named(name, &module.span), rest)
-        };
-        let name = short_name(&inner.text);
-        if !CONTROLLER.contains(&name)
-            && self.catalogue.get(name).is_none()
-            && !is_elsewhere(&inner.text)
-        {
-            self.unknown_module(&inner);
-            return None;
-        }
-        Some((inner, args))
-    }
-
     fn unknown_module(&mut self, key: &Key) {
         if UNSUPPORTED.contains(&key.text.as_str()) {
             return self.unknown_key(key, "a task", &[]);
@@ -320,10 +210,6 @@ impl Parser<'_> {
             self.unknown_key(key, "a block", &known);
         }
         let inherited = self.inherited(map);
-        let context = &Context {
-            conditional: context.conditional || map.contains_key("when"),
-            ..context.clone()
-        };
         let mut list = |name: &str| {
             map.get(name)
                 .map(|node| self.task_list(node, context))
@@ -377,28 +263,13 @@ impl Parser<'_> {
         Some(self.imported(key, inherited, body, None))
     }
 
-    fn import_role(
-        &mut self,
-        key: &Key,
-        value: &Node,
-        inherited: Inherited,
-        context: &Context,
-    ) -> Option<Item> {
-        let reference = self.role_reference(key, value)?;
-        if crate::template::has_template(&reference.name) {
-            let fault = reference
-                .span
-                .error("the name of a role that is imported must be known beforehand");
-            self.fault(fault.expected("`include_role`"));
-            return None;
-        }
-        let role = self.role(&reference.name, &reference.span)?;
-        let from = &reference.from;
-        let body = match from.tasks.as_str() {
-            "main" => role.main.clone(),
-            file => self.role_file(&role, file, &reference.span, context.conditional)?,
+    fn import_role(&mut self, key: &Key, value: &Node, inherited: Inherited) -> Option<Item> {
+        let (name, span, tasks_from) = self.role_reference(key, value)?;
+        let role = self.role(&name, &span)?;
+        let body = match tasks_from {
+            None => role.main.clone(),
+            Some(file) => self.role_file(&role, &file, &span)?,
         };
-        let role = self.role_with(&role, from, &reference.span)?;
         Some(self.imported(key, inherited, body.to_vec(), Some(role)))
     }
 
@@ -423,17 +294,10 @@ impl Parser<'_> {
 
     fn action(&mut self, key: &Key, value: &Node, map: &Map, context: &Context) -> Option<Action> {
         let name = short_name(&key.text);
-        if is_elsewhere(&key.text) && self.catalogue.get(name).is_none() {
-            if context.conditional {
-                let name = key.text.clone();
-                return Some(Action::Unsupported { name });
-            }
+        if name == "action" {
             self.fault(
-                key.error(format!(
-                    "the module `{}` is for systems that are not supported",
-                    key.text
-                ))
-                .expected("`apt` or `package`, or a condition that keeps it from running here"),
+                key.error("`action` is not supported")
+                    .expected("the module's name as the key"),
             );
             return None;
         }
@@ -533,80 +397,40 @@ impl Parser<'_> {
             "meta" => self.meta(value)?,
             "include_tasks" | "include" => {
                 let file = self.file_name(key, value)?;
-                // What includes it may never come to it.
-                let inner = Context {
-                    conditional: context.conditional || crate::template::has_template(&file),
-                    ..context.clone()
-                };
                 if crate::template::has_template(&file) {
-                    self.read_all_task_files(&inner, &file, &key.span);
+                    self.read_all_task_files(context, &key.span);
                 } else {
                     let path = self.task_path(&file, context, &value.span)?;
                     if !self.open.contains(&path) {
-                        self.task_file(&path, &inner, &value.span);
+                        self.task_file(&path, context, &value.span);
                     }
                 }
-                let apply = self.apply(value);
-                Action::IncludeTasks { file, apply }
+                Action::IncludeTasks { file }
             }
             "include_role" => {
-                let reference = self.role_reference(key, value)?;
-                let names = match crate::template::has_template(&reference.name) {
-                    true => self.roles_like(&reference.name),
-                    false => vec![reference.name.clone()],
-                };
-                if names.is_empty() {
-                    let fault = reference
-                        .span
-                        .error("no role has a name that this can become");
-                    self.fault(fault.expected("a role in one of the folders of roles"));
-                }
-                for name in names {
-                    if let Some(role) = self.role(&name, &reference.span) {
-                        if reference.from.tasks != "main"
-                            && !crate::template::has_template(&reference.from.tasks)
-                        {
-                            let file = &reference.from.tasks;
-                            self.role_file(&role, file, &reference.span, true)?;
-                        } else if reference.from.tasks != "main" {
-                            let inner = Context {
-                                role: Some(super::RoleContext {
-                                    name: role.name.clone(),
-                                    path: role.path.clone(),
-                                }),
-                                folder: role.path.join("tasks"),
-                                handlers: false,
-                                conditional: true,
-                            };
-                            self.read_all_task_files(&inner, &reference.from.tasks, &key.span);
-                        }
-                        self.role_with(&role, &reference.from, &reference.span)?;
-                    }
+                let (role, span, tasks_from) = self.role_reference(key, value)?;
+                let tasks_from = tasks_from.unwrap_or_else(|| "main".to_owned());
+                if let Some(role) = self.role(&role, &span)
+                    && tasks_from != "main"
+                {
+                    self.role_file(&role, &tasks_from, &span)?;
                 }
                 Action::IncludeRole {
-                    role: reference.name,
-                    from: reference.from,
-                    apply: self.apply(value),
-                    public: reference.public,
+                    role,
+                    tasks_from,
+                    vars: JsonMap::new(),
                 }
             }
             "include_vars" => {
-                let names = [
-                    "file",
-                    "name",
-                    "dir",
-                    "depth",
-                    "files_matching",
-                    "ignore_files",
-                    "extensions",
-                    "ignore_unknown_extensions",
-                ];
-                let args = plain(self, &names, Some("file"))?;
-                if args.contains_key("file") == args.contains_key("dir") {
-                    self.fault(key.error("`include_vars` takes either `file` or `dir`"));
-                    return None;
+                let mut args = plain(self, &["file", "name"], Some("file"))?;
+                let mut text = |name: &str| {
+                    args.remove(name)
+                        .and_then(|value| value.as_str().map(str::to_owned))
+                };
+                Action::IncludeVars {
+                    file: text("file"),
+                    name: text("name"),
                 }
-                Action::IncludeVars { args }
             }
             "wait_for_connection" => {
                 let mut args = plain(
@@ -636,26 +460,14 @@ impl Parser<'_> {
             "end_play",
             "clear_facts",
             "reset_connection",
+            "refresh_inventory",
             "clear_host_errors",
-            "end_batch",
-            "end_role",
         ];
         let word = value.as_str("`meta`", &mut self.diags)?;
         Some(match word {
             "flush_handlers" => Action::FlushHandlers,
-            "noop" | "reset_connection" | "clear_host_errors" => Action::Noop,
-            // Every host comes here by itself, so each ends its own part of the play.
-            "end_host" | "end_play" | "end_batch" => Action::EndHost,
-            "end_role" => Action::EndRole,
-            "refresh_inventory" => {
-                let fault = value.error(
-                    "`meta: refresh_inventory` is not supported: the inventory is read once",
-                );
-                self.fault(
-                    fault.expected("`add_host` for hosts that come up while the playbook runs"),
-                );
-                return None;
-            }
+            "noop" | "reset_connection" | "refresh_inventory" | "clear_host_errors" => Action::Noop,
+            "end_host" | "end_play" => Action::EndHost,
             "clear_facts" => Action::ClearFacts,
             _ => {
                 let fault = value
@@ -677,43 +489,12 @@ impl Parser<'_> {
         }
     }
 
-    /// `apply` of a dynamic include: keywords for every task in it.
-    fn apply(&mut self, value: &Node) -> Inherited {
-        let Some(node) = value.map().and_then(|map| get(map, "apply")) else {
-            return Inherited::default();
-        };
-        let Some(map) = node.as_map("`apply`", &mut self.diags) else {
-            return Inherited::default();
-        };
-        map.check_keys("`apply`", SHARED, &mut self.diags);
-        self.inherited(map)
-    }
-
-    fn role_reference(&mut self, key: &Key, value: &Node) -> Option<RoleReference> {
-        let what = format!("`{}`", key.text);
-        // `include_role: name=x tasks_from=y` in old roles.
-        let unfolded;
-        let map = match value.str() {
-            Some(text) => {
-                let mut map = Map::default();
-                for word in text.split_whitespace() {
-                    let Some((name, text)) = word.split_once('=') else {
-                        self.fault(value.error(format!("{what} takes no free text")));
-                        return None;
-                    };
-                    let key = Key {
-                        span: value.span.clone(),
-                        text: name.to_owned(),
-                        value: yaml_source::Value::String(name.to_owned()),
-                    };
-                    let text = yaml_source::Value::String(text.to_owned());
-                    map.insert(key, Node::new(value.span.clone(), text));
-                }
-                unfolded = map;
-                &unfolded
-            }
-            None => value.as_map(&what, &mut self.diags)?,
-        };
+    fn role_reference(
+        &mut self,
+        key: &Key,
+        value: &Node,
+    ) -> Option<(String, Span, Option<String>)> {
+        let map = value.as_map(&format!("`{}`", key.text), &mut self.diags)?;
         let known = [
             "name",
             "role",
@@ -722,48 +503,26 @@ impl Parser<'_> {
             "apply",
             "handlers_from",
             "vars_from",
-            "defaults_from",
             "allow_duplicates",
-            "rolespec_validate",
         ];
-        map.check_keys(&what, &known, &mut self.diags);
+        map.check_keys(&format!("`{}`", key.text), &known, &mut self.diags);
         let Some(name) = get(map, "name").or_else(|| get(map, "role")) else {
-            self.fault(key.error(format!("{what} lacks `name`")));
+            self.fault(key.error(format!("`{}` lacks `name`", key.text)));
             return None;
         };
-        let mut from = super::RoleFiles::default();
-        for (key, into) in [
-            ("tasks_from", &mut from.tasks),
-            ("vars_from", &mut from.vars),
-            ("defaults_from", &mut from.defaults),
-            ("handlers_from", &mut from.handlers),
-        ] {
-            if let Some(node) = get(map, key) {
-                let text = node.as_str(&format!("`{key}`"), &mut self.diags)?;
-                let bare = text
-                    .strip_suffix(".yml")
-                    .or_else(|| text.strip_suffix(".yaml"));
-                *into = bare.unwrap_or(text).to_owned();
-            }
+        let text = name.as_str("`name`", &mut self.diags)?.to_owned();
+        if crate::template::has_template(&text) {
+            self.fault(name.error("the name of a role must be known beforehand"));
+            return None;
         }
-        let public = get(map, "public")
-            .and_then(|node| node.as_bool("`public`", &mut self.diags))
-            .unwrap_or(false);
-        Some(RoleReference {
-            name: name.as_str("`name`", &mut self.diags)?.to_owned(),
-            span: name.span.clone(),
-            from,
-            public,
-        })
+        let tasks_from = match get(map, "tasks_from") {
+            Some(node) => Some(node.as_str("`tasks_from`", &mut self.diags)?.to_owned()),
+            None => None,
+        };
+        Some((text, name.span.clone(), tasks_from))
     }
 
-    fn role_file(
-        &mut self,
-        role: &super::Role,
-        file: &str,
-        span: &Span,
-        conditional: bool,
-    ) -> Option<Arc<Vec<Item>>> {
+    fn role_file(&mut self, role: &super::Role, file: &str, span: &Span) -> Option<Arc<Vec<Item>>> {
         let Some(path) = Self::yaml_file(&role.path.join("tasks").join(file)) else {
             self.fault(span.error(format!(
                 "the role `{}` has no task file `{file}`",
@@ -778,7 +537,6 @@ impl Parser<'_> {
             }),
             folder: role.path.join("tasks"),
             handlers: false,
-            conditional,
         };
         Some(self.task_file(&path, &context, span))
     }
@@ -803,7 +561,7 @@ impl Parser<'_> {
     }
 
     /// For an include whose file name is known only at run time: every file that it can name is checked beforehand.
-    fn read_all_task_files(&mut self, context: &Context, pattern: &str, span: &Span) {
+    fn read_all_task_files(&mut self, context: &Context, span: &Span) {
         let folder = context
             .role
             .as_ref()
@@ -823,7 +581,6 @@ impl Parser<'_> {
                     .is_some_and(|ending| ending == "yml" || ending == "yaml")
                     && !self.open.contains(&path)
                     && context.role.is_some()
-                    && can_be(pattern, &path)
                 {
                     self.task_file(&path, context, span);
                 }
@@ -836,29 +593,14 @@ impl Parser<'_> {
         for (key, node) in map.iter() {
             let source: fn(Json) -> LoopSource = match key.text.as_str() {
                 "loop" | "with_list" => LoopSource::List,
-                "with_items" => LoopSource::Items,
+                "with_items" | "with_flattened" => LoopSource::Items,
                 "with_dict" => LoopSource::Dict,
                 "with_sequence" => LoopSource::Sequence,
                 "with_nested" | "with_cartesian" => LoopSource::Nested,
                 "with_together" => LoopSource::Together,
                 "with_subelements" => LoopSource::Subelements,
                 "with_indexed_items" => LoopSource::Indexed,
-                "with_first_found" => |raw| LoopSource::Lookup("first_found".to_owned(), raw),
-                "with_fileglob" => |raw| LoopSource::Lookup("fileglob".to_owned(), raw),
-                "with_flattened" => |raw| LoopSource::Lookup("flattened".to_owned(), raw),
-                "with_file" => |raw| LoopSource::Lookup("file".to_owned(), raw),
-                "with_vars" => |raw| LoopSource::Lookup("vars".to_owned(), raw),
-                "with_random_choice" => |raw| LoopSource::Lookup("random_choice".to_owned(), raw),
-                "with_inventory_hostnames" => {
-                    |raw| LoopSource::Lookup("inventory_hostnames".to_owned(), raw)
-                }
-                "with_lines" => {
-                    let fault = key.error("`with_lines` is not supported: it would run a program on the deployment host");
-                    self.fault(fault.expected(
-                        "a task `command` with `delegate_to: localhost` and `register`, then `loop: \"{{ x.stdout_lines }}\"`",
-                    ));
-                    continue;
-                }
+                "with_first_found" => LoopSource::FirstFound,
                 other if other.starts_with("with_") => {
                     let known = [
                         "with_items",
@@ -867,14 +609,6 @@ impl Parser<'_> {
                         "with_sequence",
                         "with_nested",
                         "with_together",
-                        "with_subelements",
-                        "with_first_found",
-                        "with_fileglob",
-                        "with_flattened",
-                        "with_indexed_items",
-                        "with_random_choice",
-                        "with_cartesian",
-                        "with_inventory_hostnames",
                     ];
                     let fault = key.error(format!("the loop `{other}` is not supported"));
                     self.fault(fault.suggest(other, known));
@@ -893,7 +627,6 @@ impl Parser<'_> {
             index_variable: None,
             label: None,
             pause_seconds: None,
-            extended: false,
         };
         if let Some(control) =
             get(map, "loop_control").and_then(|node| node.as_map("`loop_control`", &mut self.diags))
@@ -910,31 +643,8 @@ impl Parser<'_> {
             }
             out.index_variable = name("index_var");
             out.label = get(control, "label").map(|node| self.data(node));
-            out.extended = get(control, "extended")
-                .and_then(|node| node.as_bool("`extended`", &mut self.diags))
-                .unwrap_or(false);
             out.pause_seconds = get(control, "pause").map(|node| self.data(node));
         }
         Some(out)
     }
-}
-
-/// Whether a file name with templates can become this path: its last part is compared, with and without ending.
-fn can_be(pattern: &str, path: &Path) -> bool {
-    let last = match pattern.rsplit_once('/') {
-        // A slash inside a template says nothing about the name.
-        Some((_, last)) if last.contains("{{") || !last.contains("}}") => last,
-        _ => pattern,
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    super::matches_template(last, &name) || super::matches_template(last, &stem)
-}
-
-/// What `include_role` and `import_role` say of the role.
-struct RoleReference {
-    name: String,
-    span: Span,
-    from: super::RoleFiles,
-    public: bool,
 }

@@ -43,12 +43,12 @@ impl Walk {
                 .clamp(0, 3600),
             None => 5,
         };
-        let target = match self.target(context, scope)? {
-            Ok(target) => target,
+        let call = match self.call(task, context, scope, (module, args), at.no_log)? {
+            Ok(call) => call,
             Err(failed) => return Ok(failed),
         };
-        let call = match self.call(task, context, scope, (module, args), at.no_log, &target)? {
-            Ok(call) => call,
+        let target = match self.target(context, scope)? {
+            Ok(target) => target,
             Err(failed) => return Ok(failed),
         };
         let hash = hex::encode(&Sha256::digest(hash_input(&call))[..6]);
@@ -118,23 +118,10 @@ impl Walk {
         scope: &Arc<Scope>,
         (module, args): (&str, &Args),
         no_log: bool,
-        target: &Node,
     ) -> Result<Result<Call, RoundEnd>, TemplateError> {
         let templates = &self.engine.templates;
-        let defaults = context
-            .inherited
-            .module_defaults
-            .iter()
-            .filter_map(|all| all.get(module)?.as_object());
-        let mut given = Map::new();
-        for map in defaults {
-            given.extend(map.clone());
-        }
         let args = match args {
-            Args::Map(map) => {
-                given.extend(map.clone());
-                templates.value(&Json::Object(given), scope)?
-            }
+            Args::Map(map) => templates.value(&Json::Object(map.clone()), scope)?,
             Args::Template(text) => templates.value(&Json::from(text.as_str()), scope)?,
         };
         let Json::Object(args) = args else {
@@ -168,12 +155,11 @@ impl Walk {
         }
         let becomes = self.flag(context.inherited.r#become.as_ref(), scope)?;
         let user = match (&context.inherited.become_user, becomes) {
-            (Some(user), true) => Some(display(&templates.value(user, scope)?)),
-            // The agent is root's where any task needs that; the others run as who logged in.
-            (_, false) => Some(target.spec.user.clone()),
-            (None, true) => None,
+            (Some(user), true) => {
+                Some(display(&templates.value(user, scope)?)).filter(|user| user != "root")
+            }
+            _ => None,
         };
-        let user = user.filter(|user| user != "root" && !user.is_empty());
         let timeout = match &task.timeout {
             Some(timeout) => integer(&templates.value(timeout, scope)?)
                 .and_then(|seconds| u32::try_from(seconds).ok()),
@@ -195,7 +181,7 @@ impl Walk {
     }
 
     /// The node that the task runs on: this one, or the one that `delegate_to` names.
-    pub(super) fn target(
+    fn target(
         &self,
         context: &Context,
         scope: &Arc<Scope>,
@@ -204,11 +190,7 @@ impl Walk {
             return Ok(Ok(self.node.clone()));
         };
         let name = display(&self.engine.templates.value(raw, scope)?);
-        let found = self.engine.nodes.get(&name).or_else(|| {
-            let here = matches!(name.as_str(), "127.0.0.1" | "::1");
-            self.engine.nodes.get("localhost").filter(|_| here)
-        });
-        Ok(match found {
+        Ok(match self.engine.nodes.get(&name) {
             Some(node) => Ok(node.clone()),
             None if matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1") => {
                 Err(RoundEnd::failed(
@@ -327,7 +309,7 @@ impl Walk {
     }
 
     /// `failed_when` and `changed_when`.
-    pub(super) fn verdict(
+    fn verdict(
         &self,
         task: &Task,
         scope: &Arc<Scope>,

@@ -1,9 +1,9 @@
-//! Tasks that need no node: `set_fact`, `debug`, `assert`, `fail`, `pause`, `wait_for_connection`.
+//! Tasks that need no node: `set_fact`, `debug`, `assert`, `fail`, `pause`, `include_vars`, `wait_for_connection`.
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_protocol::task::TaskResult;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::context::Context;
 use super::item::RoundEnd;
@@ -58,12 +58,8 @@ pub(super) async fn run(
                 }
                 None => match msg {
                     Some(raw) => match templates.value(raw, scope)? {
-                        omitted if is_omit(&omitted) => "Hello world!".to_owned(),
                         Json::String(text) => text,
-                        other if other.is_array() || other.is_object() => {
-                            serde_json::to_string_pretty(&other).unwrap_or_default()
-                        }
-                        other => display(&other),
+                        other => serde_json::to_string_pretty(&other).unwrap_or_default(),
                     },
                     None => "Hello world!".to_owned(),
                 },
@@ -109,21 +105,9 @@ pub(super) async fn run(
                 _ => RoundEnd::failed(format!("`{}` is no number of seconds", display(&value))),
             }
         }
-        Action::IncludeVars { args } => super::include_vars::run(walk, context, scope, args)?,
-        Action::ValidateArguments { role, options } => {
-            let mut faults = Vec::new();
-            super::arguments::check(scope, options, &mut faults)?;
-            match faults.is_empty() {
-                true => RoundEnd::ok(result("", [])),
-                false => RoundEnd::failed(format!(
-                    "the arguments of the role `{role}` are not as its argument_specs say: {}",
-                    faults.join("; ")
-                )),
-            }
+        Action::IncludeVars { file, name } => {
+            include_vars(walk, context, scope, file.as_deref(), name.as_deref())?
         }
-        Action::Unsupported { name } => RoundEnd::failed(format!(
-            "the module `{name}` is for systems that are not supported"
-        )),
         Action::WaitForConnection { .. } => match walk.greet(task).await {
             Ok(()) => RoundEnd::ok(result("", [])),
             Err(error) => RoundEnd::failed(error),
@@ -143,7 +127,85 @@ pub(super) async fn run(
     })
 }
 
-pub(super) fn result<const N: usize>(msg: &str, data: [(&str, Json); N]) -> TaskResult {
+fn include_vars(
+    walk: &Walk,
+    context: &Context,
+    scope: &Arc<Scope>,
+    file: Option<&str>,
+    name: Option<&str>,
+) -> Result<RoundEnd, TemplateError> {
+    let Some(file) = file else {
+        return Ok(RoundEnd::failed("`include_vars` lacks `file`"));
+    };
+    let file = display(&walk.engine.templates.value(&Json::from(file), scope)?);
+    let mut places = Vec::new();
+    if let Some(role) = &context.role {
+        places.extend([
+            role.role.path.join("vars"),
+            role.role.path.join("tasks"),
+            role.role.path.clone(),
+        ]);
+    }
+    let playbook = &walk.engine.playbook.folder;
+    places.extend([playbook.join("vars"), playbook.clone()]);
+    let Some(path) = places
+        .iter()
+        .map(|place| place.join(&file))
+        .find(|path| path.is_file())
+    else {
+        return Ok(RoundEnd::failed(format!(
+            "there is no file of variables `{file}`"
+        )));
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            return Ok(RoundEnd::failed(format!(
+                "`{}` cannot be read: {error}",
+                path.display()
+            )));
+        }
+    };
+    let root = match yaml_source::parse(&path.to_string_lossy(), &text) {
+        Ok(document) => document.root.to_json(),
+        Err(faults) => return Ok(RoundEnd::failed(faults.to_string())),
+    };
+    let vars = match root {
+        Json::Object(map) => map,
+        Json::Null => Map::new(),
+        _ => {
+            return Ok(RoundEnd::failed(format!(
+                "`{}` is no mapping",
+                path.display()
+            )));
+        }
+    };
+    // Rendered now: what is kept with results is text, not templates.
+    let Json::Object(vars) = walk.engine.templates.value(
+        &Json::Object(vars.clone()),
+        &scope.with(crate::vars::Layer::new(&vars)),
+    )?
+    else {
+        return Ok(RoundEnd::failed("`include_vars` gave no mapping"));
+    };
+    let set = match name {
+        Some(name) => vec![(name.to_owned(), Json::Object(vars))],
+        None => vars.into_iter().collect(),
+    };
+    let result = result(
+        "",
+        [(
+            "ansible_included_var_files",
+            json!([path.to_string_lossy()]),
+        )],
+    );
+    Ok(RoundEnd {
+        set,
+        ..RoundEnd::ok(result)
+    })
+}
+
+fn result<const N: usize>(msg: &str, data: [(&str, Json); N]) -> TaskResult {
     let data = data
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))

@@ -282,13 +282,10 @@ impl Walk {
                     Err(error) => RoundEnd::of(error),
                 }
             }
-            _ => {
-                let ended = controller::run(self, task, context, scope).await;
-                match ended.and_then(|ended| self.verdict(task, scope, ended, 1)) {
-                    Ok(ended) => ended,
-                    Err(error) => RoundEnd::of(error),
-                }
-            }
+            _ => match controller::run(self, task, context, scope).await {
+                Ok(ended) => ended,
+                Err(error) => RoundEnd::of(error),
+            },
         };
         match self.flag(context.inherited.ignore_errors.as_ref(), scope) {
             Ok(true) if ended.status == Status::Failed => RoundEnd {

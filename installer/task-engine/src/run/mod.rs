@@ -23,13 +23,11 @@ use crate::plan::{Key, Unit, Work, plan};
 use crate::template::{OMIT, Templates};
 use crate::vars::{HostVars, Layer, Scope};
 
-mod arguments;
 mod call;
 mod context;
 mod controller;
 mod files;
 mod handlers;
-mod include_vars;
 mod item;
 mod loops;
 mod node;
@@ -157,8 +155,6 @@ pub(crate) struct Engine {
     pub failures: Mutex<Vec<Failure>>,
     hostvars: OnceLock<Value>,
     groups: Value,
-    /// Of each play: what it knows of itself, and the hosts that it began with.
-    plays: Vec<(Layer, Vec<String>)>,
 }
 
 impl Engine {
@@ -188,7 +184,7 @@ impl Engine {
             nodes.insert(host.name.clone(), Arc::new(Node::new(host.clone(), link)));
         }
         let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for host in spec.hosts.iter().filter(|host| !host.is_implicit()) {
+        for host in &spec.hosts {
             for group in host.groups.iter().map(String::as_str).chain(["all"]) {
                 let members = groups.entry(group.to_owned()).or_default();
                 if !members.contains(&host.name.as_str()) {
@@ -207,11 +203,6 @@ impl Engine {
             failures: Mutex::default(),
             hostvars: OnceLock::new(),
             groups: Value::from(Serde(&groups)),
-            plays: playbook
-                .plays
-                .iter()
-                .map(|play| play_layer(&spec, &playbook, play))
-                .collect(),
             playbook,
             events,
             spec,
@@ -252,115 +243,24 @@ impl Engine {
         Scope::new(self.templates.clone(), layers, unknown)
     }
 
-    /// The special variables of a play, with the hosts that have not failed.
-    pub fn play_magic(&self, number: usize) -> Layer {
-        let Some((layer, hosts)) = self.plays.get(number) else {
-            return Layer::default();
-        };
-        let failed = lock(&self.failures);
-        let alive: Vec<String> = hosts
-            .iter()
-            .filter(|host| !failed.iter().any(|failure| failure.node == **host))
-            .cloned()
-            .collect();
-        Layer::ready([
-            ("ansible_play_hosts", Value::from(alive.clone())),
-            ("ansible_play_batch", Value::from(alive.clone())),
-            ("play_hosts", Value::from(alive)),
-        ])
-        .over(layer.clone())
-    }
-
     /// Ansible's special variables that do not depend on play or role.
     pub fn magic(&self, node: &Node) -> Layer {
         let short = node.spec.name.split('.').next().unwrap_or_default();
         Layer::ready([
             ("inventory_hostname", Value::from(node.spec.name.as_str())),
             ("inventory_hostname_short", Value::from(short)),
-            ("group_names", {
-                let mut groups = node.spec.groups.clone();
-                groups.sort();
-                Value::from(groups)
-            }),
+            ("group_names", Value::from(node.spec.groups.clone())),
             ("groups", self.groups.clone()),
             ("hostvars", self.hostvars.get().cloned().unwrap_or_default()),
-            ("playbook_dir", Value::from(absolute(&self.playbook.folder))),
-            ("ansible_version", ansible_version()),
+            (
+                "playbook_dir",
+                Value::from(self.playbook.folder.to_string_lossy()),
+            ),
             ("ansible_check_mode", Value::from(self.check())),
             ("ansible_diff_mode", Value::from(self.spec.diff)),
             ("omit", Value::from(OMIT)),
         ])
     }
-}
-
-/// What does not change while a play goes on, and its hosts.
-fn play_layer(
-    spec: &RunSpec,
-    playbook: &Playbook,
-    play: &crate::parse::Play,
-) -> (Layer, Vec<String>) {
-    let limited = spec
-        .limit
-        .as_deref()
-        .map(|limit| select(&spec.hosts, limit).0);
-    let hosts: Vec<String> = select(&spec.hosts, &play.hosts)
-        .0
-        .into_iter()
-        .filter(|host| {
-            limited
-                .as_ref()
-                .is_none_or(|limited| limited.iter().any(|other| other.name == host.name))
-        })
-        .map(|host| host.name.clone())
-        .collect();
-    let roles: Vec<String> = play
-        .roles
-        .iter()
-        .map(|role| role.role.name.clone())
-        .collect();
-    let layer = Layer::ready([
-        ("ansible_play_name", Value::from(play.name.as_str())),
-        ("ansible_play_hosts_all", Value::from(hosts.clone())),
-        ("ansible_play_role_names", Value::from(roles.clone())),
-        ("role_names", Value::from(roles.clone())),
-        ("ansible_role_names", Value::from(roles)),
-        (
-            "ansible_run_tags",
-            Value::from(match spec.tags.is_empty() {
-                true => vec!["all".to_owned()],
-                false => spec.tags.clone(),
-            }),
-        ),
-        ("ansible_skip_tags", Value::from(spec.skip_tags.clone())),
-        (
-            "ansible_limit",
-            Value::from(spec.limit.clone().unwrap_or_default()),
-        ),
-        ("ansible_forks", Value::from(spec.limits.nodes)),
-        ("ansible_verbosity", Value::from(0)),
-        ("ansible_playbook_python", Value::from("/usr/bin/python3")),
-        ("ansible_managed", Value::from("Ansible managed")),
-        ("playbook_dir", Value::from(absolute(&playbook.folder))),
-    ]);
-    (layer, hosts)
-}
-
-fn absolute(path: &std::path::Path) -> String {
-    let path = match path.as_os_str().is_empty() {
-        true => std::path::Path::new("."),
-        false => path,
-    };
-    path.canonicalize()
-        .unwrap_or_else(|_| path.to_path_buf())
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// The version of Ansible whose format this is: roles ask for a least one.
-fn ansible_version() -> Value {
-    Value::from(Serde(serde_json::json!({
-        "full": "2.19.0", "string": "2.19.0", "major": 2, "minor": 19, "revision": 0,
-    })))
 }
 
 /// Passes on what a link tells.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use crate::event::Recap;
 use crate::hosts::HostSpec;
 use crate::link::Link;
-use crate::parse::{Role, Task};
+use crate::parse::Task;
 use crate::vars::{Growing, Layer};
 
 pub(crate) struct Node {
@@ -23,8 +23,6 @@ pub(crate) struct Node {
     pub recap: Mutex<Recap>,
     /// Plays that `meta: end_host` has ended here, by number.
     pub ended: Mutex<HashSet<usize>>,
-    /// Roles that were included with `public: true`: number of the play, defaults, variables.
-    public: Mutex<Vec<(usize, Layer, Layer)>>,
 }
 
 /// Handlers that a node has come across, in the order of their roles, and what has been notified.
@@ -56,24 +54,7 @@ impl Node {
             handlers: Mutex::default(),
             recap: Mutex::default(),
             ended: Mutex::default(),
-            public: Mutex::default(),
         }
-    }
-
-    /// From now on every task of the play sees the role's defaults and variables here.
-    pub fn publish(&self, play: usize, role: &Role) {
-        let layers = (Layer::new(&role.defaults), Layer::new(&role.vars));
-        lock(&self.public).push((play, layers.0, layers.1));
-    }
-
-    /// Defaults and variables of the play's published roles.
-    pub fn published(&self, play: usize) -> (Vec<Layer>, Vec<Layer>) {
-        let public = lock(&self.public);
-        public
-            .iter()
-            .filter(|(number, _, _)| *number == play)
-            .map(|(_, defaults, vars)| (defaults.clone(), vars.clone()))
-            .unzip()
     }
 
     /// Takes in `ansible_facts` of a result: each as `ansible_<name>`, and all together as `ansible_facts`.

@@ -12,7 +12,7 @@ use super::item::TaskEnd;
 use super::node::{Node, lock, write};
 use super::{Engine, loops};
 use crate::event::{Event, Failure, Status};
-use crate::parse::{Action, Args, Block, Inherited, Item, Role, Task};
+use crate::parse::{Action, Args, Block, Inherited, Item, Place, Task};
 use crate::plan::{Part, Work};
 
 /// Why a walk does not go on.
@@ -24,8 +24,6 @@ pub(crate) enum Stop {
     },
     /// `meta: end_host`: the node's part in this play ends well.
     EndHost,
-    /// `meta: end_role`: what is left of the role around it is not run.
-    EndRole,
 }
 
 pub(crate) type Flow = Result<(), Stop>;
@@ -70,11 +68,9 @@ impl Walk {
         }
         let context = Context::of(&work);
         match self.all(&work, &context).await {
-            Ok(()) | Err(Stop::EndRole) => {}
+            Ok(()) => {}
             Err(Stop::EndHost) => {
                 lock(&self.node.ended).insert(work.play_number);
-                // What it had notified is this play's alone.
-                lock(&self.node.handlers).notified.clear();
             }
             Err(Stop::Failed { task, msg, .. }) => {
                 let failure = Failure {
@@ -108,26 +104,35 @@ impl Walk {
         if work.gather_facts {
             self.gather_facts(work, context).await?;
         }
-        match self.items(work.items(), context).await {
-            Err(Stop::EndRole) => {}
-            flow => flow?,
-        }
+        self.items(work.items(), context).await?;
         // Handlers run when the role that defines them ends, so that what it provides to other nodes is complete.
         self.flush(context).await
     }
 
     async fn gather_facts(&mut self, work: &Work, context: &Context) -> Flow {
-        let action = Action::Module {
-            name: "setup".to_owned(),
-            args: Args::Map(Map::new()),
-        };
         let task = Arc::new(Task {
             name: Some("Gather facts".to_owned()),
+            action: Action::Module {
+                name: "setup".to_owned(),
+                args: Args::Map(Map::new()),
+            },
             inherited: Inherited {
                 tags: vec!["always".to_owned()],
                 ..Inherited::default()
             },
-            ..Task::new(action, work.play.place.clone())
+            r#loop: None,
+            register: None,
+            notify: Vec::new(),
+            listen: Vec::new(),
+            changed_when: None,
+            failed_when: None,
+            until: None,
+            retries: None,
+            delay: None,
+            timeout: None,
+            place: Place {
+                ..work.play.place.clone()
+            },
         });
         self.task(&task, context).await
     }
@@ -169,10 +174,7 @@ impl Walk {
         }
         // `always` runs whatever happened; the first reason to stop is the one that counts.
         let always = self.items(&block.always, &context).await;
-        match flow.and(always) {
-            Err(Stop::EndRole) if block.role.is_some() => Ok(()),
-            flow => flow,
-        }
+        flow.and(always)
     }
 
     pub async fn task(&mut self, task: &Arc<Task>, context: &Context) -> Flow {
@@ -202,61 +204,18 @@ impl Walk {
                 true => Err(Stop::EndHost),
                 false => Ok(()),
             },
-            Action::EndRole => match self.holds(task, &context).await? {
-                true => Err(Stop::EndRole),
-                false => Ok(()),
-            },
             Action::Noop => Ok(()),
             Action::IncludeTasks { .. } | Action::IncludeRole { .. } => {
                 self.include(task, &context, outer).await
             }
             _ => {
-                let task = &self.titled(task, &context);
-                let mut end = match context.inherited.run_once {
+                let end = match context.inherited.run_once {
                     Some(true) => self.once(task, &context, number).await,
                     _ => self.perform(task, &context, number).await,
                 };
-                if context.inherited.delegate_facts == Some(true) {
-                    self.hand_over(&context, &mut end);
-                }
                 self.finish(task, end)
             }
         }
-    }
-
-    /// The task with the templates in its name rendered, as far as their values are known before its rounds.
-    fn titled(&self, task: &Arc<Task>, context: &Context) -> Arc<Task> {
-        let Some(name) = task
-            .name
-            .as_ref()
-            .filter(|name| crate::template::has_template(name))
-        else {
-            return task.clone();
-        };
-        let scope = context.scope(&self.engine, &self.node);
-        match self
-            .engine
-            .templates
-            .value(&Json::from(name.as_str()), &scope)
-        {
-            Ok(name) => Arc::new(Task {
-                name: Some(crate::template::display(&name)),
-                ..Task::clone(task)
-            }),
-            Err(_) => task.clone(),
-        }
-    }
-
-    /// `delegate_facts`: what was found out belongs to the host that the task ran on.
-    fn hand_over(&self, context: &Context, end: &mut TaskEnd) {
-        let scope = context.scope(&self.engine, &self.node);
-        let Ok(Ok(target)) = self.target(context, &scope) else {
-            return;
-        };
-        for facts in std::mem::take(&mut end.facts) {
-            target.add_facts(&facts);
-        }
-        write(&target.set).set(std::mem::take(&mut end.set));
     }
 
     /// Takes over what a task gave, and says whether the walk goes on.
@@ -371,17 +330,10 @@ impl Walk {
                 }
                 Err(error) => return self.stop(task, &error.to_string()).await,
             }
-            // Of a dynamic include only the variables pass on, and what `apply` says, as in Ansible; its condition has
-            // been decided here.
+            // Of a dynamic include only the variables pass on, as in Ansible; its condition has been decided here.
             let inner = outer
-                .with_params(&task.inherited.vars)
+                .with_vars(&task.inherited.vars)
                 .with_literals(round.vars.clone());
-            let inner = match &task.action {
-                Action::IncludeTasks { apply, .. } | Action::IncludeRole { apply, .. } => {
-                    inner.enter(apply)
-                }
-                _ => inner,
-            };
             let (items, inner) = match self.included(task, &scope, inner) {
                 Ok(found) => found,
                 Err(msg) => return self.stop(task, &msg).await,
@@ -389,10 +341,7 @@ impl Walk {
             self.depth += 1;
             let flow = self.items(&items, &inner).await;
             self.depth -= 1;
-            match flow {
-                Err(Stop::EndRole) if matches!(task.action, Action::IncludeRole { .. }) => {}
-                flow => flow?,
-            }
+            flow?;
         }
         Ok(())
     }
@@ -406,32 +355,20 @@ impl Walk {
         let playbook = &self.engine.playbook;
         let (path, inner) = match &task.action {
             Action::IncludeRole {
-                role, from, public, ..
+                role, tasks_from, ..
             } => {
-                let rendered = |text: &str| {
-                    let value = self.engine.templates.value(&Json::from(text), scope);
-                    value
-                        .map(|value| crate::template::display(&value))
-                        .map_err(|error| error.to_string())
-                };
-                let name = rendered(role)?;
                 let role = playbook
                     .roles
-                    .get(&name)
-                    .ok_or_else(|| format!("there is no role `{name}`, or it cannot be read"))?;
-                let role = role_from(role, from, &rendered)?;
-                if *public {
-                    self.node.publish(self.work.play_number, &role);
-                }
+                    .get(role)
+                    .ok_or_else(|| format!("the role `{role}` could not be read"))?;
                 self.node.learn(&role.name, &role.handlers);
-                let inner = inner.enter_role(&role);
-                let tasks = rendered(&from.tasks)?;
-                if tasks == "main" {
+                let inner = inner.enter_role(role);
+                if tasks_from == "main" {
                     return Ok((role.main.clone(), inner));
                 }
-                (vec![role.path.join("tasks").join(tasks)], inner)
+                (vec![role.path.join("tasks").join(tasks_from)], inner)
             }
-            Action::IncludeTasks { file, .. } => {
+            Action::IncludeTasks { file } => {
                 let file = self
                     .engine
                     .templates
@@ -473,30 +410,4 @@ impl Walk {
             )),
         }
     }
-}
-
-/// The role with the files of variables that an include names.
-fn role_from(
-    role: &Arc<Role>,
-    from: &crate::parse::RoleFiles,
-    rendered: &dyn Fn(&str) -> Result<String, String>,
-) -> Result<Arc<Role>, String> {
-    if from.vars == "main" && from.defaults == "main" {
-        return Ok(role.clone());
-    }
-    let mut out = Role::clone(role);
-    for (folder, name, into) in [
-        ("defaults", &from.defaults, &mut out.defaults),
-        ("vars", &from.vars, &mut out.vars),
-    ] {
-        let name = rendered(name)?;
-        if name == "main" {
-            continue;
-        }
-        let found = role.more_vars.get(&(folder.to_owned(), name.clone()));
-        let found = found
-            .ok_or_else(|| format!("the role `{}` has no file `{folder}/{name}`", role.name))?;
-        *into = found.clone();
-    }
-    Ok(Arc::new(out))
 }

@@ -7,7 +7,6 @@
 
 mod behaviour;
 mod faults;
-mod golden;
 mod sim;
 mod ssh;
 mod world;

@@ -8,7 +8,6 @@ pub mod build;
 pub mod deploy;
 pub mod lab;
 pub mod node;
-pub mod play;
 pub mod serve;
 pub mod stack;
 pub mod up;
@@ -72,8 +71,6 @@ pub enum Command {
     Build(build::BuildCommand),
     /// Make the environment's machines into a cloud
     Deploy(deploy::DeployArgs),
-    /// Run a playbook of Ansible's format against any hosts
-    Play(Box<play::PlayArgs>),
     /// Look whether the running cloud is well
     #[command(subcommand)]
     Verify(verify::VerifyCommand),
@@ -102,8 +99,6 @@ impl Command {
     pub fn keeps_a_log(&self) -> bool {
         match self {
             Self::Deploy(_) => true,
-            // Its state folder is another one.
-            Self::Play(_) => false,
             Self::Lab(_) | Self::Build(_) => false,
             Self::Verify(_) | Self::Stack(_) => false,
             Self::Check | Self::Node(_) | Self::Up(_) | Self::Down | Self::Serve(_) => false,

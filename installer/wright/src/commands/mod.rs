@@ -7,7 +7,6 @@ mod compute_agent;
 mod deploy;
 mod lab;
 mod node;
-mod play;
 mod proof;
 mod serve;
 mod stack;
@@ -31,7 +30,6 @@ pub async fn run(
         Command::Lab(command) => lab::run(command, settings, printer).await,
         Command::Check => check::run(settings, printer).await,
         Command::Deploy(args) => deploy::run(args, settings, printer).await,
-        Command::Play(args) => play::run(*args, settings, printer).await,
         Command::Verify(command) => verify::run(command, settings, printer).await,
         Command::Stack(command) => stack::run(command, settings, printer).await,
         Command::Node(command) => node::run(command, settings, printer).await,
