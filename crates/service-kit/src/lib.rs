@@ -39,6 +39,6 @@ pub use fault::{ApiError, FaultStyle};
 pub use page::Page;
 pub use policy::Rule;
 pub use request::{Json, Path, Query, RequestContext};
-pub use routes::{Api, Route};
+pub use routes::{Api, CallerGone, Route};
 pub use tokens::{IdentityTokens, TokenError, TokenValidator};
 pub use version::Microversions;

@@ -26,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{sync::Semaphore, task::JoinError};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// How long a handler may take, unless its row says `streaming`.
@@ -174,6 +175,10 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     }
 }
 
+/// Cancelled when whoever asked has gone away, and has no use for an answer: for handlers that wait.
+#[derive(Clone)]
+pub struct CallerGone(pub CancellationToken);
+
 /// The outer layers of a service, in order: id, limits, panic, faults, log.
 async fn run(edge: Arc<Edge>, inner: Router, mut request: Request) -> Response {
     let started = Instant::now();
@@ -204,6 +209,9 @@ async fn run(edge: Arc<Edge>, inner: Router, mut request: Request) -> Response {
             request.extensions_mut().insert(version);
             // In a task of its own: a client that goes away must not stop a handler between two statements
             // of a transaction, which would leave the connection to the database in the middle of it.
+            let gone = CancellationToken::new();
+            request.extensions_mut().insert(CallerGone(gone.clone()));
+            let _gone = gone.drop_guard();
             let slots = Arc::clone(&edge.slots);
             let handled = tokio::spawn(async move {
                 match tokio::time::timeout(QUEUE_TIME, slots.acquire_owned()).await {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use serde_json::{Value, json};
-use service_kit::{ApiError, Json, Path, Query};
+use service_kit::{ApiError, CallerGone, Json, Path, Query};
 use uuid::Uuid;
 
 use super::{State, bad, not_found};
@@ -34,11 +35,12 @@ pub async fn heartbeat(
 pub async fn claim(
     app: State,
     Path(host): Path<String>,
+    Extension(CallerGone(gone)): Extension<CallerGone>,
     Json(request): Json<ClaimRequest>,
 ) -> Result<Json<ClaimAnswer>, ApiError> {
     let wait = Duration::from_secs(request.wait.min(LONGEST_WAIT));
     Ok(Json(ClaimAnswer {
-        operations: agents::claim(&app, &host, request.limit, wait).await?,
+        operations: agents::claim(&app, &host, request.limit, wait, &gone).await?,
     }))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use service_kit::store;
 use service_kit::work::{Operation, WorkError};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::conductor::{self, enqueue, enqueue_agent};
@@ -36,12 +37,14 @@ pub async fn heartbeat(app: &App, host: &str, beat: &Heartbeat) -> Result<(), St
     Ok(())
 }
 
-/// Claims work for a host's agent, waiting up to `wait` when there is none.
+/// Claims work for a host's agent, waiting up to `wait` when there is none. Nothing is claimed for an agent that is
+/// `gone`: its successor would have to wait until that lease has run out.
 pub async fn claim(
     app: &App,
     host: &str,
     limit: usize,
     wait: Duration,
+    gone: &CancellationToken,
 ) -> Result<Vec<AgentOperation>, StoreError> {
     let queue = app.agent(host);
     let deadline = tokio::time::Instant::now() + wait;
@@ -53,6 +56,9 @@ pub async fn claim(
         .ok();
     loop {
         let mut out = Vec::new();
+        if gone.is_cancelled() {
+            return Ok(out);
+        }
         for operation in queue.claim(host, limit.clamp(1, 100)).await? {
             out.extend(resolve(app, host, operation).await?);
         }
@@ -70,6 +76,7 @@ pub async fn claim(
         tokio::select! {
             alive = woken => if !alive { subscription = None },
             () = tokio::time::sleep(left.min(Duration::from_secs(5))) => {}
+            () = gone.cancelled() => {}
             () = app.shutdown.cancelled() => {}
         }
     }
