@@ -7,7 +7,10 @@ use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +33,9 @@ pub struct Args {
     #[arg(long)]
     yes: bool,
 }
+
+/// `--full`, for the stages that do more then.
+static FULL: AtomicBool = AtomicBool::new(false);
 
 struct Stage {
     name: &'static str,
@@ -124,6 +130,7 @@ const STAGES: [Stage; 8] = [
 
 /// Runs every stage; the first that fails is the error.
 pub fn run(args: &Args) -> Result<()> {
+    FULL.store(args.full, Ordering::Relaxed);
     let yes = args.yes || env::var_os("CI").is_some_and(|v| v == "true");
     let started = Instant::now();
     let current = Arc::new(Mutex::new("packages"));
@@ -200,7 +207,11 @@ fn unit_and_integration() -> Result<()> {
         println!("the official clients cannot be installed: {error:#}");
         PathBuf::new()
     });
-    let mut child = cargo::command(&cargo::target())
+    let mut command = cargo::command(&cargo::target());
+    if FULL.load(Ordering::Relaxed) {
+        command.env("WRIGHT_TEST_FULL", "1");
+    }
+    let mut child = command
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])
         .args(["--", "--test-threads=2", "--show-output"])
         .env("WRIGHT_AGENT", cargo::agent())
