@@ -78,6 +78,12 @@ impl Context {
         all.check_mode = inner.check_mode.or(all.check_mode);
         all.no_log = inner.no_log.clone().or(all.no_log.take());
         all.ignore_errors = inner.ignore_errors.clone().or(all.ignore_errors.take());
+        all.ignore_unreachable = inner
+            .ignore_unreachable
+            .clone()
+            .or(all.ignore_unreachable.take());
+        all.any_errors_fatal = inner.any_errors_fatal.or(all.any_errors_fatal);
+        all.throttle = inner.throttle.clone().or(all.throttle.take());
         if !inner.vars.is_empty() {
             context.vars.push(Layer::new(&inner.vars));
         }

@@ -7,6 +7,9 @@
 
 mod behaviour;
 mod faults;
+mod killed;
+mod order;
+mod planning;
 mod sim;
 mod ssh;
 mod world;
