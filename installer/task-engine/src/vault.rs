@@ -7,17 +7,11 @@ use std::sync::{PoisonError, RwLock};
 
 use aes::cipher::{KeyIvInit, StreamCipher};
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use sha2::Sha256;
 
 /// What stands at the beginning of everything sealed.
 pub const MARK: &str = "$ANSIBLE_VAULT";
-
-/// What hides a secret in texts.
-pub const HIDDEN: &str = "********";
-
-/// A shorter one would hide half of every text.
-const SECRET_LENGTH_MIN: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
@@ -115,7 +109,7 @@ impl Vault {
     pub fn keep_text(&self, text: &str) {
         let text = text.trim();
         // A template is no secret; what it renders to is made of secrets that are kept themselves.
-        if text.len() < SECRET_LENGTH_MIN || crate::template::has_template(text) {
+        if text.chars().count() < crate::hidden::SHORTEST || crate::template::has_template(text) {
             return;
         }
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
@@ -126,56 +120,12 @@ impl Vault {
         if inner != text {
             opened.insert(inner.to_owned());
         }
-        for line in text.lines().map(str::trim) {
-            if text.contains('\n') && line.len() >= 16 {
-                opened.insert(line.to_owned());
-            }
-        }
     }
 
-    /// Whether nothing secret was opened: then nothing need be looked through.
-    pub fn is_empty(&self) -> bool {
-        self.opened
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
-    }
-
-    /// The text with every secret hidden.
-    pub fn hide(&self, text: &str) -> String {
+    /// The secrets that were opened so far, for [`crate::hidden::Hidden`].
+    pub fn opened(&self) -> BTreeSet<String> {
         let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-        let mut out = text.to_owned();
-        // The longest first: one can be a part of another.
-        let mut secrets: Vec<&String> = opened
-            .iter()
-            .filter(|secret| out.contains(secret.as_str()))
-            .collect();
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        for secret in secrets {
-            out = out.replace(secret.as_str(), HIDDEN);
-        }
-        out
-    }
-
-    /// Whether any text in the value holds a secret.
-    pub fn is_in(&self, value: &Json) -> bool {
-        match value {
-            Json::String(text) => self.is_in_text(text),
-            Json::Number(number) => self.is_in_text(&number.to_string()),
-            Json::Array(items) => items.iter().any(|item| self.is_in(item)),
-            Json::Object(map) => self.is_in_map(map),
-            _ => false,
-        }
-    }
-
-    pub fn is_in_map(&self, map: &Map<String, Json>) -> bool {
-        map.iter()
-            .any(|(key, value)| self.is_in_text(key) || self.is_in(value))
-    }
-
-    pub fn is_in_text(&self, text: &str) -> bool {
-        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-        opened.iter().any(|secret| text.contains(secret.as_str()))
+        opened.clone()
     }
 
     /// Replaces sealed values anywhere in data read from YAML (`{"!vault": text}`), and makes `!unsafe` texts what they
@@ -273,6 +223,7 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hidden::Hidden;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -302,17 +253,17 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_hidden_wherever_they_stand() {
+    fn opened_values_are_hidden_wherever_they_stand() {
         let vault = vault();
         let mut value = json!({"a": [{"!vault": SEALED_ID}], "b": {"!unsafe": "{{ x }}"}});
         vault.open_all(&mut value).unwrap();
         assert_eq!(value["a"], json!(["s3cret-value"]));
         assert_eq!(value["b"], json!("{% raw %}{{ x }}{% endraw %}"));
-        assert_eq!(vault.hide("mysql -ps3cret-value x"), "mysql -p******** x");
-        assert!(vault.is_in(&json!({"stdout": ["x s3cret-value"]})));
-        assert!(!vault.is_in(&json!({"stdout": "s3cret"})));
         vault.keep(&json!({"quoted": "a\"bcd\"e"}));
-        assert_eq!(vault.hide(r#"{"x": "a\"bcd\"e"}"#), r#"{"x": "********"}"#);
+        let hidden = Hidden::new(vault.opened());
+        assert_eq!(hidden.text("mysql -ps3cret-value x"), "mysql -p******** x");
+        assert_eq!(hidden.text("s3cret"), "s3cret");
+        assert_eq!(hidden.text(r#"{"x": "a\"bcd\"e"}"#), r#"{"x": "********"}"#);
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 use serde_json::Value as Json;
 use yaml_source::{Fault, Key, Map, Node};
 
-use super::{Condition, Inherited, Parser, texts};
+use super::{Allowance, Condition, Inherited, Parser, texts};
 
 /// Keywords of everything that holds or is a task.
 pub(super) const SHARED: &[&str] = &[
@@ -23,6 +23,8 @@ pub(super) const SHARED: &[&str] = &[
     "collections",
     "diff",
     "any_errors_fatal",
+    "ignore_unreachable",
+    "throttle",
     "delegate_facts",
     "remote_user",
     "connection",
@@ -45,21 +47,17 @@ pub(super) const TASK: &[&str] = &[
     "retries",
     "delay",
     "timeout",
+    "async",
+    "poll",
 ];
 
 pub(super) const BLOCK: &[&str] = &["block", "rescue", "always"];
 
 /// Ansible has them, this engine does not: better refused than ignored.
 pub(super) const UNSUPPORTED: &[&str] = &[
-    "async",
-    "poll",
-    "throttle",
-    "serial",
     "debugger",
     "port",
-    "ignore_unreachable",
     "vars_prompt",
-    "max_fail_percentage",
     "order",
     "force_handlers",
     "fact_path",
@@ -109,6 +107,11 @@ impl Parser<'_> {
                 }
                 "module_defaults" => out.module_defaults.extend(self.module_defaults(node)),
                 "ignore_errors" => out.ignore_errors = Some(self.data(node)),
+                "ignore_unreachable" => out.ignore_unreachable = Some(self.data(node)),
+                "throttle" => out.throttle = Some(self.data(node)),
+                "any_errors_fatal" => {
+                    out.any_errors_fatal = node.as_bool("`any_errors_fatal`", &mut self.diags);
+                }
                 _ => {}
             }
         }
@@ -150,6 +153,41 @@ impl Parser<'_> {
             }
         }
         Some(out)
+    }
+
+    /// A number of nodes, or a share of them such as `30%`.
+    pub(super) fn allowance(&mut self, node: &Node, what: &str) -> Option<Allowance> {
+        let text = node.as_text(what, &mut self.diags)?;
+        let text = text.trim();
+        let found = match text.strip_suffix('%') {
+            Some(share) => share
+                .trim()
+                .parse()
+                .ok()
+                .filter(|share| *share <= 100)
+                .map(Allowance::Percent),
+            None => text.parse().ok().map(Allowance::Nodes),
+        };
+        if found.is_none() {
+            let fault = node.error(format!("{what} cannot be `{text}`"));
+            self.fault(fault.expected("a number of nodes, or a share such as `30%`"));
+        }
+        found
+    }
+
+    /// `async` with `poll`: a task with a time limit. The engine's connections outlive any task, so that nothing else
+    /// is meant by it; but it waits for every task, and a task that nobody waits for is refused.
+    pub(super) fn waits(&mut self, map: &Map) -> Option<serde_json::Value> {
+        let limit = map.get("async").filter(|node| !node.is_null());
+        if let Some((key, node)) = map.get_entry("poll") {
+            if limit.is_none() {
+                self.fault(key.error("`poll` means nothing without `async`"));
+            } else if node.as_int("`poll`", &mut self.diags) == Some(0) {
+                let fault = node.error("`poll: 0` is not supported: every task is waited for");
+                self.fault(fault.expected("a number of seconds; other nodes are not held up"));
+            }
+        }
+        limit.map(|node| self.data(node))
     }
 
     pub(super) fn conditions(&mut self, node: &Node, what: &str) -> Vec<Condition> {

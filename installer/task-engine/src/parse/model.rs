@@ -1,5 +1,5 @@
 //! What playbooks and roles say, parsed and checked: the input of planning. Values still hold their templates.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -77,6 +77,37 @@ impl Playbook {
     }
 }
 
+impl Playbook {
+    /// The titles of all tasks that a run can come to.
+    pub fn titles(&self) -> BTreeSet<String> {
+        fn walk(items: &[Item], out: &mut BTreeSet<String>) {
+            for item in items {
+                match item {
+                    Item::Task(task) => drop(out.insert(task.title())),
+                    Item::Block(block) => {
+                        walk(&block.body, out);
+                        walk(&block.rescue, out);
+                        walk(&block.always, out);
+                    }
+                }
+            }
+        }
+        let mut out = BTreeSet::new();
+        for play in &self.plays {
+            for items in [&play.pre_tasks, &play.tasks, &play.post_tasks] {
+                walk(items, &mut out);
+            }
+        }
+        for items in self.roles.values().map(|role| &role.main) {
+            walk(items, &mut out);
+        }
+        for items in self.files.values() {
+            walk(items, &mut out);
+        }
+        out
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Play {
     pub name: String,
@@ -94,6 +125,11 @@ pub struct Play {
     pub handlers: Vec<Arc<Task>>,
     /// One failed node ends the play for all.
     pub any_errors_fatal: bool,
+    /// How many nodes the play works on at a time: the first batch, the second, and so on; the last entry counts for
+    /// all further ones. Empty: all at once.
+    pub serial: Vec<Allowance>,
+    /// When more than this share of a batch has failed, the others stop.
+    pub max_fail_percentage: Option<u8>,
     pub place: Place,
 }
 
@@ -123,11 +159,30 @@ pub struct Role {
     pub more_vars: BTreeMap<(String, String), Map<String, Json>>,
 }
 
-/// `meta/graph.yml`: what the role needs of other nodes' roles, and what it provides to them.
+/// `meta/graph.yml`: what the role needs of other nodes' roles, what it provides to them, and how many nodes of a
+/// group may fail in it.
 #[derive(Debug, Clone, Default)]
 pub struct RoleGraph {
     pub needs: Vec<RoleNeed>,
     pub provides: Vec<String>,
+    pub budget: BTreeMap<String, Allowance>,
+}
+
+/// A number of nodes, or a share of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    Nodes(usize),
+    Percent(u8),
+}
+
+impl Allowance {
+    /// Of so many nodes, rounded down.
+    pub fn of(self, nodes: usize) -> usize {
+        match self {
+            Allowance::Nodes(count) => count.min(nodes),
+            Allowance::Percent(percent) => nodes * usize::from(percent) / 100,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -174,6 +229,10 @@ pub struct Inherited {
     pub delegate_facts: Option<bool>,
     /// Arguments by module, outermost first.
     pub module_defaults: Vec<Map<String, Json>>,
+    pub ignore_unreachable: Option<Json>,
+    pub any_errors_fatal: Option<bool>,
+    /// At most so many nodes run the task at the same time.
+    pub throttle: Option<Json>,
 }
 
 /// A bare expression, or a literal.
@@ -312,6 +371,15 @@ pub enum Action {
         /// Its defaults and variables stay known to the tasks after it.
         public: bool,
     },
+    /// Puts the node into a group whose name comes from its variables.
+    GroupBy {
+        key: Json,
+        parents: Option<Json>,
+    },
+    /// Makes a node known, with its groups and variables, to the plays that follow.
+    AddHost {
+        args: Map<String, Json>,
+    },
     IncludeVars {
         args: Map<String, Json>,
     },
@@ -351,6 +419,8 @@ impl Action {
             Action::Unsupported { name } => name,
             Action::IncludeTasks { .. } => "include_tasks",
             Action::IncludeRole { .. } => "include_role",
+            Action::GroupBy { .. } => "group_by",
+            Action::AddHost { .. } => "add_host",
             Action::IncludeVars { .. } => "include_vars",
             Action::WaitForConnection { .. } => "wait_for_connection",
         }

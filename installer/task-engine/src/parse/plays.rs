@@ -20,6 +20,8 @@ const PLAY: &[&str] = &[
     "post_tasks",
     "handlers",
     "strategy",
+    "serial",
+    "max_fail_percentage",
     "import_playbook",
     "vars_prompt",
 ];
@@ -147,7 +149,28 @@ impl Parser<'_> {
             }
         }
         let name = get(map, "name").and_then(|node| node.as_text("`name`", &mut self.diags));
+        let serial = match get(map, "serial") {
+            None => Vec::new(),
+            Some(node) => match node.seq() {
+                Some(items) => items
+                    .iter()
+                    .filter_map(|item| self.allowance(item, "`serial`"))
+                    .collect(),
+                None => self.allowance(node, "`serial`").into_iter().collect(),
+            },
+        };
+        let max_fail_percentage = get(map, "max_fail_percentage").and_then(|node| {
+            let share = node.as_int("`max_fail_percentage`", &mut self.diags)?;
+            let share = u8::try_from(share).ok().filter(|share| *share <= 100);
+            if share.is_none() {
+                let fault = node.error("`max_fail_percentage` is out of range");
+                self.fault(fault.expected("0 to 100"));
+            }
+            share
+        });
         Some(Play {
+            serial,
+            max_fail_percentage,
             name: name.unwrap_or_else(|| hosts.clone()),
             gather_facts: get(map, "gather_facts")
                 .and_then(|node| node.as_bool("`gather_facts`", &mut self.diags)),

@@ -299,7 +299,20 @@ impl Parser<'_> {
         let Some(map) = root.as_map("a role's graph", &mut self.diags) else {
             return out;
         };
-        map.check_keys("a role's graph", &["needs", "provides"], &mut self.diags);
+        map.check_keys(
+            "a role's graph",
+            &["needs", "provides", "budget"],
+            &mut self.diags,
+        );
+        if let Some(budget) =
+            get(map, "budget").and_then(|node| node.as_map("`budget`", &mut self.diags))
+        {
+            for (group, node) in budget.iter() {
+                let allowed = self.allowance(node, "a budget");
+                out.budget
+                    .extend(allowed.map(|allowed| (group.text.clone(), allowed)));
+            }
+        }
         if let Some(node) = get(map, "provides") {
             out.provides = texts(node, "`provides`", &mut self.diags)
                 .into_iter()

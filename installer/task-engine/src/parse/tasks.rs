@@ -13,9 +13,11 @@ use super::{
 
 /// Modules that run here and not on the node.
 const CONTROLLER: &[&str] = &[
+    "add_host",
     "assert",
     "debug",
     "fail",
+    "group_by",
     "import_role",
     "import_tasks",
     "include",
@@ -173,7 +175,10 @@ impl Parser<'_> {
             r#loop: self.looping(map),
             retries: get(map, "retries").map(|node| self.data(node)),
             delay: get(map, "delay").map(|node| self.data(node)),
-            timeout: get(map, "timeout").map(|node| self.data(node)),
+            timeout: match (get(map, "timeout"), self.waits(map)) {
+                (Some(node), _) => Some(self.data(node)),
+                (None, limit) => limit,
+            },
             ..Task::new(action, place(&node.span))
         };
         if let Some(node) = get(map, "register") {
@@ -589,6 +594,26 @@ impl Parser<'_> {
                     apply: self.apply(value),
                     public: reference.public,
                 }
+            }
+            "group_by" => {
+                let mut args = plain(self, &["key", "parents"], None)?;
+                let Some(key) = args.remove("key") else {
+                    self.fault(key.error("`group_by` lacks `key`"));
+                    return None;
+                };
+                let parents = args.remove("parents");
+                Action::GroupBy { key, parents }
+            }
+            "add_host" => {
+                let args = self.vars(value, "`add_host`");
+                if !["name", "hostname", "host"]
+                    .iter()
+                    .any(|name| args.contains_key(*name))
+                {
+                    self.fault(key.error("`add_host` lacks `name`"));
+                    return None;
+                }
+                Action::AddHost { args }
             }
             "include_vars" => {
                 let names = [

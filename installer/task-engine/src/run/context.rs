@@ -16,6 +16,8 @@ pub(crate) struct Context {
     pub inherited: Inherited,
     pub role: Option<RoleLayers>,
     play_number: usize,
+    /// The nodes that the play works on at the same time.
+    batch: Arc<Vec<String>>,
     /// Roles that the present one was imported or included from, outermost first.
     outer: Vec<RoleLayers>,
     play_vars: Layer,
@@ -57,6 +59,7 @@ impl Context {
             outer: Vec::new(),
             role: None,
             play_number: work.play_number,
+            batch: work.batch.clone(),
             play_vars: Layer::new(&work.play.vars),
             vars: Vec::new(),
             params: Vec::new(),
@@ -94,6 +97,12 @@ impl Context {
         all.module_defaults
             .extend(inner.module_defaults.iter().cloned());
         all.ignore_errors = inner.ignore_errors.clone().or(all.ignore_errors.take());
+        all.ignore_unreachable = inner
+            .ignore_unreachable
+            .clone()
+            .or(all.ignore_unreachable.take());
+        all.any_errors_fatal = inner.any_errors_fatal.or(all.any_errors_fatal);
+        all.throttle = inner.throttle.clone().or(all.throttle.take());
         if !inner.vars.is_empty() {
             context.vars.push(Layer::new(&inner.vars));
         }
@@ -146,7 +155,7 @@ impl Context {
         layers.extend(self.params.iter().cloned());
         layers.push(engine.extra.clone());
         layers.push(engine.magic(node));
-        layers.push(engine.play_magic(self.play_number));
+        layers.push(engine.play_magic(self.play_number, &self.batch));
         if let Some(parents) = self.parents() {
             layers.push(parents);
         }
@@ -223,6 +232,7 @@ mod tests {
                 outer: Vec::new(),
                 role: None,
                 play_number: 0,
+                batch: Arc::default(),
                 play_vars: Layer::default(),
                 vars: Vec::new(),
                 params: Vec::new(),

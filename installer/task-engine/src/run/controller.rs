@@ -1,14 +1,16 @@
-//! Tasks that need no node: `set_fact`, `debug`, `assert`, `fail`, `pause`, `wait_for_connection`.
+//! Tasks that need no node: `set_fact`, `debug`, `assert`, `fail`, `pause`, `group_by`, `add_host`,
+//! `wait_for_connection`.
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_protocol::task::TaskResult;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::context::Context;
 use super::item::RoundEnd;
 use super::walk::Walk;
 use crate::event::Status;
+use crate::hosts::HostSpec;
 use crate::parse::{Action, Condition, Task};
 use crate::template::{TemplateError, display, is_omit};
 use crate::vars::Scope;
@@ -106,6 +108,22 @@ pub(super) async fn run(
                 _ => RoundEnd::failed(format!("`{}` is no number of seconds", display(&value))),
             }
         }
+        Action::GroupBy { key, parents } => {
+            let mut groups = words(&templates.value(key, scope)?);
+            if let Some(parents) = parents {
+                groups.extend(words(&templates.value(parents, scope)?));
+            }
+            // Ansible's names of groups have no blanks.
+            groups
+                .iter_mut()
+                .for_each(|group| *group = group.replace(' ', "-"));
+            let changed = walk.engine.join(&walk.node, &groups);
+            RoundEnd::ok(TaskResult {
+                changed,
+                ..result("", [("groups", json!(groups))])
+            })
+        }
+        Action::AddHost { args } => add_host(walk, args, scope)?,
         Action::IncludeVars { args } => super::include_vars::run(walk, context, scope, args)?,
         Action::ValidateArguments { role, options } => {
             let mut faults = Vec::new();
@@ -138,6 +156,64 @@ pub(super) async fn run(
             },
         ),
     })
+}
+
+/// A list, or words with commas between them.
+fn words(value: &Json) -> Vec<String> {
+    match value {
+        Json::Array(items) => items.iter().map(display).collect(),
+        Json::Null => Vec::new(),
+        other => display(other)
+            .split(',')
+            .map(|word| word.trim().to_owned())
+            .filter(|word| !word.is_empty())
+            .collect(),
+    }
+}
+
+fn add_host(
+    walk: &Walk,
+    args: &Map<String, Json>,
+    scope: &Arc<Scope>,
+) -> Result<RoundEnd, TemplateError> {
+    let rendered = walk
+        .engine
+        .templates
+        .value(&Json::Object(args.clone()), scope)?;
+    let Json::Object(mut vars) = rendered else {
+        return Ok(RoundEnd::failed("`add_host` has no arguments"));
+    };
+    let mut take = |names: &[&str]| names.iter().find_map(|name| vars.remove(*name));
+    let Some(name) = take(&["name", "hostname", "host"]).map(|name| display(&name)) else {
+        return Ok(RoundEnd::failed("`add_host` lacks `name`"));
+    };
+    let groups = take(&["groups", "groupname", "group"]);
+    let groups = groups.map(|groups| words(&groups)).unwrap_or_default();
+    let text = |key: &str| vars.get(key).map(display);
+    let host = HostSpec {
+        address: text("ansible_host").unwrap_or_else(|| name.clone()),
+        port: text("ansible_port")
+            .and_then(|port| port.parse().ok())
+            .unwrap_or(22),
+        user: text("ansible_user").unwrap_or_else(|| walk.node.spec.user.clone()),
+        name: name.clone(),
+        groups: groups.clone(),
+        vars,
+        ..walk.node.spec.clone()
+    };
+    // Its host key is not this node's: without one of its own it is refused.
+    let host = HostSpec {
+        host_key: String::new(),
+        ..host
+    };
+    let changed = walk.engine.add_host(host);
+    Ok(RoundEnd::ok(TaskResult {
+        changed,
+        ..result(
+            "",
+            [("add_host", json!({"host_name": name, "groups": groups}))],
+        )
+    }))
 }
 
 pub(super) fn result<const N: usize>(msg: &str, data: [(&str, Json); N]) -> TaskResult {

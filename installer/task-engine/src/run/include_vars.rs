@@ -75,6 +75,10 @@ pub(super) fn run(
             Err(msg) => return Ok(RoundEnd::failed(msg)),
         }
     }
+    walk.engine
+        .spec
+        .hidden
+        .add(walk.engine.playbook.vault.opened());
     // Rendered now: what is kept with results is text, not templates. What cannot be rendered yet is left out of sight
     // no longer than until it is asked for, so it stays as it is.
     let inner = scope.with(Layer::new(&vars));

@@ -1,6 +1,7 @@
 //! Walking through one unit on one node: task lists, blocks with rescue and always, includes.
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -8,12 +9,12 @@ use graph::Outcome;
 use serde_json::{Map, Value as Json, json};
 
 use super::context::Context;
-use super::item::TaskEnd;
-use super::node::{Node, lock, write};
+use super::item::{DEPENDS, TaskEnd};
+use super::node::{HELD_BYTES_MAX, Node, lock, write};
 use super::{Engine, loops};
 use crate::event::{Event, Failure, Status};
 use crate::parse::{Action, Args, Block, Inherited, Item, Role, Task};
-use crate::plan::{Part, Work};
+use crate::plan::{Order, Part, Work};
 
 /// Why a walk does not go on.
 pub(crate) enum Stop {
@@ -21,11 +22,15 @@ pub(crate) enum Stop {
         task: String,
         msg: String,
         result: Json,
+        /// The play ends for all nodes.
+        fatal: bool,
     },
     /// `meta: end_host`: the node's part in this play ends well.
     EndHost,
     /// `meta: end_role`: what is left of the role around it is not run.
     EndRole,
+    /// Other nodes have failed, and this one is not to go on.
+    Halted { because: String },
 }
 
 pub(crate) type Flow = Result<(), Stop>;
@@ -74,25 +79,40 @@ impl Walk {
             Err(Stop::EndHost) => {
                 lock(&self.node.ended).insert(work.play_number);
             }
-            Err(Stop::Failed { task, msg, .. }) => {
+            Err(Stop::Failed {
+                task, msg, fatal, ..
+            }) => {
+                if fatal {
+                    lock(&self.engine.fatal)
+                        .entry(work.play_number)
+                        .or_insert(node.clone());
+                }
                 let failure = Failure {
                     node: node.clone(),
                     role: role.clone(),
                     task: task.clone(),
                     msg: msg.clone(),
+                    tolerated: false,
                 };
-                lock(&self.engine.failures).push(failure);
-                if work.play.any_errors_fatal {
-                    lock(&self.engine.fatal)
-                        .entry(work.play_number)
-                        .or_insert(node.clone());
-                }
+                lock(&self.engine.failures).push((failure, work.budgets.clone()));
+                work.budgets.iter().for_each(|budget| budget.fail(&node));
                 self.engine
                     .tell(Event::NodeFailed {
                         node,
                         role,
                         task,
                         msg,
+                    })
+                    .await;
+                return Outcome::Failed;
+            }
+            Err(Stop::Halted { because }) => {
+                lock(&self.node.recap).not_run += 1;
+                self.engine
+                    .tell(Event::NotRun {
+                        node,
+                        roles: vec![role],
+                        because,
                     })
                     .await;
                 return Outcome::Failed;
@@ -182,14 +202,14 @@ impl Walk {
         if !self.in_handler && !context.is_selected(&spec.tags, &spec.skip_tags) {
             return Ok(());
         }
-        if let Some(node) = lock(&self.engine.fatal).get(&self.work.play_number) {
-            let msg =
-                format!("stopped, because `{node}` failed and the play says `any_errors_fatal`");
-            return Err(Stop::Failed {
-                task: task.title(),
-                msg,
-                result: Json::Null,
-            });
+        if self.engine.spec.order == Order::Linear && !self.in_handler {
+            self.engine.pace.step(&self.work).await;
+        }
+        if let Some(because) = self.halted() {
+            return Err(Stop::Halted { because });
+        }
+        if self.passes_over(task) {
+            return self.pass_over(task, &context, outer).await;
         }
         match &task.action {
             Action::FlushHandlers => match self.holds(task, &context).await? {
@@ -217,7 +237,8 @@ impl Walk {
                 if context.inherited.delegate_facts == Some(true) {
                     self.hand_over(&context, &mut end);
                 }
-                self.finish(task, end)
+                let fatal = context.inherited.any_errors_fatal == Some(true);
+                self.finish(task, end, fatal).await
             }
         }
     }
@@ -257,8 +278,32 @@ impl Walk {
         write(&target.set).set(std::mem::take(&mut end.set));
     }
 
+    /// Why this node is not to go on, if other nodes have failed and that is so.
+    fn halted(&self) -> Option<String> {
+        if let Some(spent) = self.work.budgets.iter().find_map(|budget| budget.spent()) {
+            return Some(spent);
+        }
+        let fatal = lock(&self.engine.fatal);
+        let node = fatal.get(&self.work.play_number)?;
+        Some(format!("`{node}` failed in what says `any_errors_fatal`"))
+    }
+
     /// Takes over what a task gave, and says whether the walk goes on.
-    fn finish(&mut self, task: &Task, end: TaskEnd) -> Flow {
+    async fn finish(&mut self, task: &Task, end: TaskEnd, fatal: bool) -> Flow {
+        let facts = end.facts.iter().flat_map(|facts| facts.values());
+        let registered = task.register.as_ref().map(|_| &end.register);
+        if !self.node.hold(registered.into_iter().chain(facts)) {
+            let msg = format!(
+                "the results and facts of this node take more than {} MiB",
+                HELD_BYTES_MAX >> 20
+            );
+            return self.stop(task, &msg).await;
+        }
+        if let (Action::SetFact { facts }, Some(until)) = (&task.action, &end.unknown) {
+            for name in facts.keys() {
+                write(&self.node.set).set_unknown(name, until);
+            }
+        }
         if let Some(name) = &task.register {
             match &end.unknown {
                 Some(until) => write(&self.node.set).set_unknown(name, until),
@@ -269,14 +314,68 @@ impl Walk {
         for facts in &end.facts {
             self.node.add_facts(facts);
         }
+        if !end.facts.is_empty() {
+            self.keep_facts().await;
+        }
         self.node.notify(end.notify);
+        self.node.may_notify(end.maybe);
         match end.failure {
             Some(msg) => Err(Stop::Failed {
                 task: task.title(),
                 msg,
                 result: end.register,
+                fatal,
             }),
             None => Ok(()),
+        }
+    }
+
+    async fn keep_facts(&self) {
+        let mut facts = Json::Object(self.node.facts_now());
+        self.engine.spec.hidden.json(&mut facts);
+        if let Json::Object(facts) = facts
+            && let Err(error) = self
+                .engine
+                .spec
+                .journal
+                .note_facts(&self.node.spec.name, &facts)
+                .await
+        {
+            tracing::error!(%error, "facts cannot be kept");
+        }
+    }
+
+    /// Whether the task stands before the one that the run is to start at.
+    fn passes_over(&self, task: &Task) -> bool {
+        let Some(title) = &self.engine.spec.start_at_task else {
+            return false;
+        };
+        let started = &self.node.started;
+        if task.title() == *title {
+            started.store(true, Ordering::Relaxed);
+        }
+        let gathers = matches!(&task.action, Action::Module { name, .. } if name == "setup");
+        !started.load(Ordering::Relaxed) && !gathers
+    }
+
+    /// What later tasks need of one that is passed over: the variables it sets, and the tasks it includes, of which one
+    /// may be the one to start at. What cannot be evaluated, because it needs what was passed over, is left out.
+    async fn pass_over(&mut self, task: &Arc<Task>, context: &Context, outer: &Context) -> Flow {
+        match &task.action {
+            Action::IncludeTasks { .. } | Action::IncludeRole { .. } => {
+                let scope = context.scope(&self.engine, &self.node);
+                let holds = self.conditions(&context.inherited.when, &scope);
+                match (holds, loops::rounds(&self.engine.templates, task, &scope)) {
+                    (Ok(true), Ok(_)) => self.include(task, context, outer).await,
+                    _ => Ok(()),
+                }
+            }
+            Action::SetFact { .. } | Action::IncludeVars { .. } => {
+                let end = self.silent(task, context).await;
+                write(&self.node.set).set(end);
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -297,6 +396,7 @@ impl Walk {
             // Handlers run where the task ran.
             false => TaskEnd {
                 notify: Vec::new(),
+                maybe: Vec::new(),
                 ..end
             },
         }
@@ -320,6 +420,7 @@ impl Walk {
             task: task.title(),
             msg: msg.to_owned(),
             result: json!({"failed": true, "msg": msg}),
+            fatal: false,
         })
     }
 
@@ -358,7 +459,10 @@ impl Walk {
                     self.tell_done(
                         task,
                         round.label(),
-                        Status::Unknown { until },
+                        Status::Unknown {
+                            until,
+                            reason: DEPENDS.to_owned(),
+                        },
                         "",
                         Vec::new(),
                         0.0,

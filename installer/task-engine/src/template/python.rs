@@ -50,7 +50,7 @@ type Outcome = Option<Result<Value, Error>>;
 fn of_text(text: &str, method: &str, args: &[Value]) -> Outcome {
     let count = |text: &str| text.chars().count();
     Some(match method {
-        "rsplit" => from_args(args).and_then(|(mark, limit): (Option<String>, Option<i64>)| {
+        "rsplit" => from_args(args).map(|(mark, limit): (Option<String>, Option<i64>)| {
             let limit = limit.and_then(|limit| usize::try_from(limit).ok());
             let mut parts: Vec<&str> = match (&mark, limit) {
                 (Some(mark), Some(limit)) => text
@@ -60,9 +60,7 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Outcome {
                 (None, _) => text.split_whitespace().rev().collect(),
             };
             parts.reverse();
-            Ok(Value::from(
-                parts.into_iter().map(Value::from).collect::<Vec<_>>(),
-            ))
+            Value::from(parts.into_iter().map(Value::from).collect::<Vec<_>>())
         }),
         "index" | "rindex" => from_args(args).and_then(|(part,): (String,)| {
             let found = match method {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value as Json};
+use task_engine::plan::Order;
 use task_engine::{Event, HostSpec, Status};
 use tokio::sync::mpsc;
 
@@ -59,6 +60,7 @@ async fn tasks_say_what_they_say_under_ansible() {
     let bench = Bench::new(1, &[]);
     let mut spec = bench.spec();
     spec.hosts = hosts(&folder);
+    spec.order = Order::Linear;
     spec.playbook = folder.join("site.yml");
     let playbook = task_engine::parse::playbook(&spec.playbook, &[], &catalogue())
         .unwrap_or_else(|faults| panic!("{faults}"));

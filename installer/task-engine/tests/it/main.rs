@@ -8,6 +8,9 @@
 mod behaviour;
 mod faults;
 mod golden;
+mod killed;
+mod order;
+mod planning;
 mod sim;
 mod ssh;
 mod world;

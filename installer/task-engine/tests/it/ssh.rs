@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use task_engine::journal::Journal;
 use task_engine::link::Transport;
 use task_engine::parse::Catalogue;
-use task_engine::{Event, HostSpec, Limits, Mode, RunReport, RunSpec, Ssh};
+use task_engine::{Event, HostSpec, Mode, RunReport, RunSpec, Ssh};
 use tokio::sync::mpsc;
 
 /// The server, its folder and its key; both end with it.
@@ -156,20 +156,20 @@ impl Server {
     }
 
     async fn run(&self, run: &str, transport: Ssh) -> (RunReport, Vec<Event>) {
+        self.run_as(run, transport, Mode::Apply).await
+    }
+
+    async fn run_as(&self, run: &str, transport: Ssh, mode: Mode) -> (RunReport, Vec<Event>) {
         let spec = RunSpec {
-            run: run.to_owned(),
-            playbook: self.folder.path().join("site.yml"),
-            role_folders: Vec::new(),
-            hosts: vec![self.host(&self.host_key)],
-            limit: None,
-            mode: Mode::Apply,
+            mode,
             diff: true,
-            tags: Vec::new(),
-            skip_tags: Vec::new(),
-            extra_vars: serde_json::Map::new(),
-            limits: Limits::default(),
-            transport: Arc::new(transport),
-            journal: Arc::<task_engine::journal::MemoryJournal>::default() as Arc<dyn Journal>,
+            ..RunSpec::new(
+                run,
+                self.folder.path().join("site.yml"),
+                vec![self.host(&self.host_key)],
+                Arc::new(transport),
+                Arc::<task_engine::journal::MemoryJournal>::default() as Arc<dyn Journal>,
+            )
         };
         let playbook = task_engine::parse::playbook(&spec.playbook, &[], &Catalogue::of_modules())
             .unwrap_or_else(|faults| panic!("{faults}"));

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use task_engine::journal::StateJournal;
 use task_engine::link::per_host::PerHost;
 use task_engine::parse::{Catalogue, sealed_playbook};
+use task_engine::plan::Order;
 use task_engine::{Limits, Mode, RunSpec};
 use tokio::sync::mpsc;
 
@@ -98,11 +99,11 @@ pub async fn run(
         .begin_run(&run, &name, args.check)
         .await
         .map_err(anyhow::Error::from)?;
+    let journal = match args.check {
+        true => StateJournal::of_facts_only(store.clone()),
+        false => StateJournal::new(store.clone()),
+    };
     let spec = RunSpec {
-        run: run.clone(),
-        playbook: args.playbook.clone(),
-        role_folders: Vec::new(),
-        hosts: hosts.specs,
         limit: args.limit.clone(),
         mode: match args.check {
             true => Mode::Check,
@@ -112,12 +113,19 @@ pub async fn run(
         tags: args.tags.clone(),
         skip_tags: args.skip_tags.clone(),
         extra_vars: extra,
+        // What Ansible's roles are written for: they register on one host and read it on another.
+        order: Order::Linear,
         limits: Limits {
             nodes: args.forks,
             ..Limits::default()
         },
-        transport: Arc::new(transport),
-        journal: Arc::new(StateJournal::new(store.clone())),
+        ..RunSpec::new(
+            run.clone(),
+            args.playbook.clone(),
+            hosts.specs,
+            Arc::new(transport),
+            Arc::new(journal),
+        )
     };
     let (events, mut inbox) = mpsc::channel(BACKLOG);
     let teller = {

@@ -41,7 +41,7 @@ fn task(done: &TaskDone) -> Option<String> {
         .map(|item| format!(" ({item})"))
         .unwrap_or_default();
     let why = match &done.status {
-        Status::Unknown { until } => format!(": until `{until}` has run"),
+        Status::Unknown { until, reason } => format!(": until `{until}` has run: {reason}"),
         Status::Changed => String::new(),
         _ if done.msg.is_empty() => String::new(),
         _ => format!(": {}", done.msg),
