@@ -62,7 +62,10 @@ pub(super) async fn run(
                     Some(raw) => match templates.value(raw, scope)? {
                         omitted if is_omit(&omitted) => "Hello world!".to_owned(),
                         Json::String(text) => text,
-                        other => serde_json::to_string_pretty(&other).unwrap_or_default(),
+                        other if other.is_array() || other.is_object() => {
+                            serde_json::to_string_pretty(&other).unwrap_or_default()
+                        }
+                        other => display(&other),
                     },
                     None => "Hello world!".to_owned(),
                 },

@@ -78,6 +78,8 @@ impl Walk {
             Ok(()) | Err(Stop::EndRole) => {}
             Err(Stop::EndHost) => {
                 lock(&self.node.ended).insert(work.play_number);
+                // What it had notified is this play's alone.
+                lock(&self.node.handlers).notified.clear();
             }
             Err(Stop::Failed {
                 task, msg, fatal, ..
