@@ -177,7 +177,7 @@ class Node:
         return done.stdout + done.stderr
 
     def files(self):
-        """All files that differ from the tree that the node was made from, with what they hold."""
+        """All files that differ from the tree that the node was made from, with what they hold and when they last changed."""
         upper = self.folder / "upper"
         found = {}
         for path in sorted(upper.rglob("*")):
@@ -187,7 +187,8 @@ class Node:
                 content = os.readlink(path).encode()
             elif path.is_file():
                 content = path.read_bytes()
-            found[str(path.relative_to(upper))] = (oct(kind.st_mode), kind.st_uid, kind.st_gid, hashlib.sha256(content).hexdigest())
+            digest = hashlib.sha256(content).hexdigest()
+            found[str(path.relative_to(upper))] = (oct(kind.st_mode), kind.st_uid, kind.st_gid, kind.st_ctime_ns, digest)
         return found
 
 
