@@ -99,7 +99,6 @@ impl Measurement {
     }
 
     /// One of the figures that the documentation quotes.
-    #[allow(dead_code, reason = "for benchmarks that README quotes")]
     pub fn headline(self) -> Self {
         Measurement {
             headline: true,

@@ -229,7 +229,7 @@ mod tests {
         let bench = Bench::new();
         bench.write(
             "/etc/apt/sources.list",
-            "deb http://deb.debian.org/debian bookworm main\n",
+            "deb http://mirror.example/debian bookworm main\n",
         );
         bench.write("/etc/apt/sources.list.d/keep", "");
         bench.write("/var/lib/apt/periodic/update-success-stamp", "");
@@ -250,7 +250,7 @@ mod tests {
             !bench
                 .run(
                     "apt_repository",
-                    json!({"repo": "deb  http://deb.debian.org/debian bookworm   main"})
+                    json!({"repo": "deb  http://mirror.example/debian bookworm   main"})
                 )
                 .changed
         );

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIST: &str = "# system\ndeb http://deb.debian.org/debian bookworm main # all\n#deb-src http://deb.debian.org/debian bookworm main\n";
+    const LIST: &str = "# system\ndeb http://mirror.example/debian bookworm main # all\n#deb-src http://mirror.example/debian bookworm main\n";
 
     #[test]
     fn sources_are_read_enabled_and_removed() {
@@ -88,11 +88,11 @@ mod tests {
             Some((true, "deb [arch=amd64] http://a/b c d".into()))
         );
         assert_eq!(parse("# a remark: see http://x"), None);
-        let source = "deb-src http://deb.debian.org/debian bookworm main";
+        let source = "deb-src http://mirror.example/debian bookworm main";
         let enabled = enable(LIST, source).unwrap();
         assert!(enabled.ends_with(&format!("\n{source}\n")));
         assert_eq!(
-            enable(LIST, "deb http://deb.debian.org/debian bookworm main").as_deref(),
+            enable(LIST, "deb http://mirror.example/debian bookworm main").as_deref(),
             Some(LIST)
         );
         assert_eq!(enable(LIST, "deb http://other/ x main"), None);
