@@ -43,15 +43,9 @@ pub(crate) fn arguments(
             arguments.add("-cpu", "host");
         }
         Accelerator::Emulation => {
-            // Guests inside an emulated machine with several processors in threads of their own stopped it for good
-            // (QEMU 7.2): there the processors take turns.
-            let threads = if machine.runs_guests { "single" } else { "multi" };
             arguments.add(
                 "-accel",
-                format!(
-                    "tcg,thread={threads},tb-size={}",
-                    machine.translation_cache_mib
-                ),
+                format!("tcg,thread=multi,tb-size={}", machine.translation_cache_mib),
             );
             // SVM with nested paging: guests on compute nodes run eight times faster than by emulation there.
             arguments.add("-cpu", "qemu64,+svm,+npt");
@@ -162,7 +156,6 @@ pub(crate) mod tests {
             disk_gib: 8,
             firmware,
             translation_cache_mib: 128 * u32::from(number),
-            runs_guests: number == 2,
             nics: ["pxe", "mgmt"]
                 .into_iter()
                 .enumerate()

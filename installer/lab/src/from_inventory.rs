@@ -114,8 +114,7 @@ fn machine(host: &Host, errors: &mut Vec<SpecError>) -> Machine {
             boots: *network == NetworkName::Pxe,
         });
     }
-    let is_hybrid = host.in_group("hybrid");
-    let controls = host.in_group("controller") || is_hybrid;
+    let controls = host.in_group("controller") || host.in_group("hybrid");
     Machine {
         name: host.name.clone(),
         memory_mib: host.lab.memory_mib,
@@ -127,7 +126,6 @@ fn machine(host: &Host, errors: &mut Vec<SpecError>) -> Machine {
         } else {
             CACHE_MIB
         },
-        runs_guests: host.in_group("compute") || is_hybrid,
         nics,
         bmc: None,
     }

@@ -33,8 +33,6 @@ pub struct Machine {
     pub firmware: Firmware,
     /// Cache for translated code when there is no KVM, in MiB; QEMU's own default grows to 1 GiB a machine.
     pub translation_cache_mib: u32,
-    /// Its kernel runs guests of its own.
-    pub runs_guests: bool,
     pub nics: Vec<Nic>,
     pub bmc: Option<Bmc>,
 }

@@ -24,7 +24,6 @@ fn spec(env: &str) -> LabSpec {
         disk_gib: 2,
         firmware,
         translation_cache_mib: 64,
-        runs_guests: false,
         nics: vec![Nic {
             name: "eth0".into(),
             mac: format!("52:54:00:fe:00:0{number}"),
