@@ -50,6 +50,9 @@ pub struct LibvirtSettings {
     pub call_timeout: Duration,
 }
 
+/// Another one after each boot (proc(5)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// The driver.
 pub struct LibvirtDriver {
     settings: LibvirtSettings,
@@ -86,9 +89,29 @@ impl LibvirtDriver {
             return Ok(configured);
         }
         self.virt_type
-            .get_or_try_init(|| self.probe())
+            .get_or_try_init(|| self.known_or_probed())
             .await
             .copied()
+    }
+
+    /// What was found out since this host booted is kept: a probe takes seconds, and a service that is restarted in a slow
+    /// moment must not come to another answer than its guests run with.
+    async fn known_or_probed(&self) -> Result<VirtType, HypervisorError> {
+        let boot = tokio::fs::read_to_string(BOOT_ID).await.unwrap_or_default();
+        let path = self.settings.instances.join("virt-type");
+        let kept = tokio::fs::read_to_string(&path).await.unwrap_or_default();
+        let known = kept.strip_prefix(&boot).filter(|_| !boot.is_empty());
+        let both = [VirtType::Kvm, VirtType::Qemu];
+        let is_known = |found: &VirtType| known.is_some_and(|word| word.trim() == found.as_str());
+        if let Some(found) = both.into_iter().find(is_known) {
+            return Ok(found);
+        }
+        let found = self.probe().await?;
+        let text = format!("{boot}{}\n", found.as_str());
+        if let Err(error) = tokio::fs::write(&path, text).await {
+            tracing::warn!(%error, "`{}` cannot be written: the next start probes again", path.display());
+        }
+        Ok(found)
     }
 
     async fn probe(&self) -> Result<VirtType, HypervisorError> {
