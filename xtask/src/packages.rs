@@ -49,6 +49,7 @@ pub const TEST: &[&str] = &[
     "postgresql",
     "python3-venv",
     "rabbitmq-server",
+    "systemd-container",
     "unzip",
 ];
 

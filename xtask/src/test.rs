@@ -67,7 +67,7 @@ impl Stage {
     }
 }
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 10] = [
     Stage {
         name: "format",
         budget_minutes: 1,
@@ -113,6 +113,18 @@ const STAGES: [Stage; 8] = [
         budget_minutes: 3,
         when: When::Always,
         run: session,
+    },
+    Stage {
+        name: "tasks",
+        budget_minutes: 4,
+        when: When::Full,
+        run: || programs("tests/tasks/run"),
+    },
+    Stage {
+        name: "roles",
+        budget_minutes: 5,
+        when: When::Full,
+        run: || programs("tests/tasks/roles"),
     },
     Stage {
         name: "session-real",
@@ -258,6 +270,16 @@ fn official_clients(script: &str) -> Result<()> {
             .current_dir(cargo::root())
             .env("OPENSTACK_CLIENTS", clients::install()?)
             .env("WRIGHT", cargo::wright()),
+    )
+}
+
+/// A test of the task engine on nodes with real SSH servers.
+fn programs(script: &str) -> Result<()> {
+    cargo::check(
+        Command::new(script)
+            .current_dir(cargo::root())
+            .env("WRIGHT", cargo::wright())
+            .env("WRIGHT_AGENT", cargo::agent()),
     )
 }
 

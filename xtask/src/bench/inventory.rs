@@ -19,17 +19,16 @@ pub fn run(_args: &[String]) -> Result<Vec<Measurement>> {
         .arg("--state-dir")
         .arg(&state);
     let ours = median(&mut ours)?;
-    let peer =
-        python::environment("bench-tasks", "tests/tasks/peers/requirements.txt").and_then(|bin| {
-            let mut command = Command::new(bin.join("ansible-inventory"));
-            median(
-                command
-                    .arg("--list")
-                    .arg("-i")
-                    .arg(inventory.join("hosts.yml"))
-                    .env("LC_ALL", "C.UTF-8"),
-            )
-        });
+    let peer = python::environment("bench-tasks", super::tasks::PEERS).and_then(|bin| {
+        let mut command = Command::new(bin.join("ansible-inventory"));
+        median(
+            command
+                .arg("--list")
+                .arg("-i")
+                .arg(inventory.join("hosts.yml"))
+                .env("LC_ALL", "C.UTF-8"),
+        )
+    });
     Ok(vec![Measurement::cost("check", ours, "s").against(peer)])
 }
 

@@ -4,6 +4,7 @@
 //! It knows how figures are shown (docs/benchmarks.md); it does not know what is measured.
 mod boot;
 mod inventory;
+mod tasks;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -35,7 +36,7 @@ struct Bench {
     run: fn(&[String]) -> Result<Vec<Measurement>>,
 }
 
-const BENCHES: [Bench; 2] = [
+const BENCHES: [Bench; 3] = [
     Bench {
         name: "boot",
         about: "blank emulated machines from power-on to SSH, and their image; --nodes 1,2 --cold",
@@ -45,6 +46,11 @@ const BENCHES: [Bench; 2] = [
         name: "inventory",
         about: "read and check the inventory of a data centre; against ansible-inventory",
         run: inventory::run,
+    },
+    Bench {
+        name: "tasks",
+        about: "twenty tasks on twenty nodes; against ansible-core, with mitogen, and pyinfra",
+        run: tasks::run,
     },
 ];
 
