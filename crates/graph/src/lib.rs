@@ -47,6 +47,8 @@ pub enum Need {
     AtLeast(usize),
     /// At least this share of them, in per cent, rounded up, and never fewer than one.
     Percent(u8),
+    /// All of them have ended, and at least this many of them well.
+    Settled(usize),
 }
 
 /// How a node ended, as told to [`Graph::finish`].
@@ -365,6 +367,11 @@ impl<K: Clone + Eq + Hash + Display, P> Graph<K, P> {
             Need::AtLeast(count) => count.min(total),
             Need::Percent(share) if total > 0 => (total * usize::from(share)).div_ceil(100).max(1),
             Need::Percent(_) => 0,
+            Need::Settled(count) => count.min(total),
+        };
+        let open = match self.inner[at].need {
+            Need::Settled(_) => total - lost.len() - done,
+            _ => 0,
         };
         let cause = match lost.iter().min() {
             Some(&before) if total - lost.len() < wanted => Some(match &self.inner[before].state {
@@ -375,7 +382,7 @@ impl<K: Clone + Eq + Hash + Display, P> Graph<K, P> {
         };
         let new = match cause {
             Some(because) => State::NotRun { because },
-            None if done >= wanted => State::Ready,
+            None if done >= wanted && open == 0 => State::Ready,
             None => State::Waiting,
         };
         if self.inner[at].state == new {
@@ -408,6 +415,7 @@ impl<K: Display, P> Display for Graph<K, P> {
                 Need::All => String::new(),
                 Need::AtLeast(count) => format!("{count} of "),
                 Need::Percent(share) => format!("{share}% of "),
+                Need::Settled(count) => format!("{count} of, all ended, "),
             };
             for (place, before) in before.into_iter().enumerate() {
                 let key = &self.inner[before].key;

@@ -40,7 +40,7 @@ pub fn assemble(files: &Files) -> (Inventory, Diagnostics) {
     };
     for (name, raw) in &hosts.hosts {
         let groups = groups_of.get(name.as_str()).map_or(&[][..], Vec::as_slice);
-        let merged = vars::merge(name, groups, &hosts, &folders);
+        let merged = vars::merge(name, groups, &hosts, &[&folders]);
         let host = host::host(
             name,
             &raw.span,
@@ -72,7 +72,7 @@ pub fn assemble(files: &Files) -> (Inventory, Diagnostics) {
     (inventory, unique.into_iter().collect())
 }
 
-fn parse(file: &TextFile, diags: &mut Diagnostics) -> Option<Document> {
+pub(crate) fn parse(file: &TextFile, diags: &mut Diagnostics) -> Option<Document> {
     match yaml_source::parse(&file.name, &file.text) {
         Ok(document) => Some(document),
         Err(faults) => {
@@ -82,7 +82,7 @@ fn parse(file: &TextFile, diags: &mut Diagnostics) -> Option<Document> {
     }
 }
 
-fn merge_files(files: &[VarsFile], diags: &mut Diagnostics) -> IndexMap<String, Map> {
+pub(crate) fn merge_files(files: &[VarsFile], diags: &mut Diagnostics) -> IndexMap<String, Map> {
     let mut merged: IndexMap<String, Map> = IndexMap::new();
     for VarsFile { owner, file } in files {
         let vars = merged.entry(owner.clone()).or_default();

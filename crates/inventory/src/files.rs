@@ -67,11 +67,13 @@ fn missing(dir: &Path) -> Diagnostic {
 }
 
 #[derive(Default)]
-struct Reader {
-    diags: Diagnostics,
+pub(crate) struct Reader<'a> {
+    pub diags: Diagnostics,
+    /// Opens texts that Ansible Vault has sealed.
+    pub unseal: Option<&'a crate::plain::Unseal<'a>>,
 }
 
-impl Reader {
+impl Reader<'_> {
     /// `<stem>.yml` or `<stem>.yaml`.
     fn main(&mut self, dir: &Path, stem: &str) -> Option<TextFile> {
         let names = ["yml", "yaml"].map(|extension| dir.join(format!("{stem}.{extension}")));
@@ -99,7 +101,7 @@ impl Reader {
 
     /// Files of a `group_vars` or `host_vars` folder: `NAME`, `NAME.yml`, `.yaml` or `.json`, or all
     /// files of a folder `NAME`, in order of their names.
-    fn vars(&mut self, dir: &Path) -> Vec<VarsFile> {
+    pub fn vars(&mut self, dir: &Path) -> Vec<VarsFile> {
         let mut found: Vec<VarsFile> = Vec::new();
         let mut seen: Vec<(String, PathBuf)> = Vec::new();
         for path in self.entries(dir) {
@@ -155,7 +157,7 @@ impl Reader {
     }
 
     /// What is in a folder by name, without hidden and backup files; nothing if there is no folder.
-    fn entries(&mut self, dir: &Path) -> Vec<PathBuf> {
+    pub fn entries(&mut self, dir: &Path) -> Vec<PathBuf> {
         let listing = match fs::read_dir(dir) {
             Ok(listing) => listing,
             Err(cause) if cause.kind() == ErrorKind::NotFound => return Vec::new(),
@@ -176,7 +178,7 @@ impl Reader {
         paths
     }
 
-    fn text(&mut self, path: &Path) -> Option<TextFile> {
+    pub fn text(&mut self, path: &Path) -> Option<TextFile> {
         let size = fs::metadata(path).map(|meta| meta.len()).unwrap_or(0);
         if size > MAX_BYTES {
             self.unreadable(path, "it is larger than 16 MiB");
@@ -185,7 +187,7 @@ impl Reader {
         match fs::read(path).map(String::from_utf8) {
             Ok(Ok(text)) => Some(TextFile {
                 name: path.display().to_string(),
-                text,
+                text: self.unsealed(path, text)?,
             }),
             Ok(Err(_)) => {
                 self.unreadable(path, "it is not UTF-8 text");
@@ -196,6 +198,17 @@ impl Reader {
                 None
             }
         }
+    }
+
+    fn unsealed(&mut self, path: &Path, text: String) -> Option<String> {
+        if !text.starts_with("$ANSIBLE_VAULT") {
+            return Some(text);
+        }
+        let opened = match self.unseal {
+            Some(unseal) => unseal(&text),
+            None => Err("it is sealed by Ansible Vault".to_owned()),
+        };
+        opened.map_err(|why| self.unreadable(path, &why)).ok()
     }
 
     fn unreadable(&mut self, path: &Path, why: &str) {

@@ -19,6 +19,8 @@ pub(crate) struct RawHost {
 pub(crate) struct HostsFile {
     pub groups: Groups,
     pub hosts: IndexMap<String, RawHost>,
+    /// Any inventory of Ansible, not one of machines that are to be installed: names can be addresses.
+    pub plain: bool,
 }
 
 pub(crate) fn parse(root: &Node, diags: &mut Diagnostics) -> HostsFile {
@@ -30,24 +32,8 @@ pub(crate) fn parse(root: &Node, diags: &mut Diagnostics) -> HostsFile {
         );
         return file;
     }
-    let Some(top) = root.as_map("the inventory", diags) else {
-        return file;
-    };
-    for (key, node) in top {
-        file.group(key, node, diags);
-    }
-    if let Some(cycle) = file.groups.cycle() {
-        if let Some(group) = file.groups.0.get(&cycle[0]) {
-            diags.push(group.span.error(format!(
-                "the groups contain each other: {}",
-                cycle.join(" → ")
-            )));
-        }
-        // Everything that walks the groups relies on their being a tree of sorts.
-        for group in file.groups.0.values_mut() {
-            group.children.clear();
-        }
-    }
+    file.read(root, diags);
+    file.refuse_cycles(diags);
     if file.hosts.is_empty() && !diags.has_errors() {
         diags.push(
             root.error("the inventory has no hosts")
@@ -58,24 +44,58 @@ pub(crate) fn parse(root: &Node, diags: &mut Diagnostics) -> HostsFile {
 }
 
 impl HostsFile {
+    /// Takes in one document; more than one can be read into the same inventory.
+    pub fn read(&mut self, root: &Node, diags: &mut Diagnostics) {
+        if root.is_null() {
+            return;
+        }
+        for (key, node) in root.as_map("the inventory", diags).into_iter().flatten() {
+            self.group(key, node, diags);
+        }
+    }
+
+    pub fn refuse_cycles(&mut self, diags: &mut Diagnostics) {
+        let Some(cycle) = self.groups.cycle() else {
+            return;
+        };
+        if let Some(group) = self.groups.0.get(&cycle[0]) {
+            diags.push(group.span.error(format!(
+                "the groups contain each other: {}",
+                cycle.join(" → ")
+            )));
+        }
+        // Everything that walks the groups relies on their being a tree of sorts.
+        for group in self.groups.0.values_mut() {
+            group.children.clear();
+        }
+    }
+
+    /// The group of this name, made where it is first met.
+    pub fn group_entry(&mut self, name: &str, span: &Span) -> &mut Group {
+        self.groups
+            .0
+            .entry(name.to_owned())
+            .or_insert_with(|| Group {
+                span: span.clone(),
+                children: Default::default(),
+                hosts: Default::default(),
+                vars: Map::default(),
+            })
+    }
+
     fn group(&mut self, key: &Key, node: &Node, diags: &mut Diagnostics) {
         let name = &key.text;
         let fits = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        if !fits {
+        if !fits && !self.plain {
             diags.push(
                 key.error(format!("`{name}` cannot be the name of a group"))
                     .expected("letters, digits and `_`, beginning with a letter"),
             );
         }
-        self.groups.0.entry(name.clone()).or_insert_with(|| Group {
-            span: key.span.clone(),
-            children: Default::default(),
-            hosts: Default::default(),
-            vars: Map::default(),
-        });
+        self.group_entry(name, &key.span);
         if node.is_null() {
             return;
         }
@@ -107,6 +127,16 @@ impl HostsFile {
             }
         }
         if let Some(hosts) = map.get("hosts").filter(|node| !node.is_null()) {
+            if let (true, Some(one)) = (self.plain, hosts.str()) {
+                let key = Key {
+                    span: hosts.span.clone(),
+                    text: one.to_owned(),
+                    value: hosts.value.clone(),
+                };
+                let none = Node::new(hosts.span.clone(), yaml_source::Value::Null);
+                self.host(name, &key, &none, diags);
+                return;
+            }
             if hosts.map().is_none() {
                 diags.push(
                     hosts
@@ -121,7 +151,8 @@ impl HostsFile {
         }
     }
 
-    fn host(&mut self, group: &str, key: &Key, node: &Node, diags: &mut Diagnostics) {
+    /// A host, or a range of hosts, in a group.
+    pub fn host(&mut self, group: &str, key: &Key, node: &Node, diags: &mut Diagnostics) {
         let names = match pattern::expand(&key.text) {
             Ok(names) => names,
             Err(why) => {
@@ -138,7 +169,7 @@ impl HostsFile {
             node.as_map(&format!("the host `{}`", key.text), diags)
         };
         for name in names {
-            if !is_host_name(&name) {
+            if !self.plain && !is_host_name(&name) {
                 diags.push(
                     key.error(format!("`{name}` cannot be the name of a host"))
                         .expected(

@@ -2,7 +2,8 @@
 //!
 //! [`load`] reads a folder with `hosts.yml` and `networks.yml`, `group_vars/` and `host_vars/`
 //! (Ansible's formats and precedence) and tells every fault at once; [`assemble`] does the same with
-//! texts that are already in memory. The result is values; this crate gives no addresses (see
+//! texts that are already in memory. [`plain`] reads any inventory of Ansible, in YAML and in INI form, for
+//! `wright play`. The result is values; this crate gives no addresses (see
 //! `network-plan`), opens no connections, and never writes.
 
 mod assemble;
@@ -10,10 +11,13 @@ mod files;
 mod groups;
 mod host;
 mod hosts_file;
+mod ini;
+mod literal;
 mod mac;
 mod network;
 mod networks_file;
 mod pattern;
+mod plain;
 mod range;
 mod vars;
 
@@ -22,6 +26,7 @@ pub use files::{Files, TextFile, VarsFile};
 pub use host::{Bmc, Firmware, Host, LabMachine, Nic};
 pub use mac::{MacAddress, MacAddressError};
 pub use network::{Network, NetworkName, Ranges};
+pub use plain::{PlainHost, PlainInventory, PlainOptions, Unseal, plain, plain_text};
 pub use range::{AddressRange, AddressRangeError};
 
 use diagnostics::Diagnostics;

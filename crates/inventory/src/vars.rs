@@ -64,21 +64,33 @@ fn priority(groups: &Groups, folders: &VarsFolders, name: &str) -> i64 {
 
 /// The variables of one host, the later over the earlier, key by key and not merged deeper:
 /// `hosts.yml` of `all`, of the groups; `group_vars/all`, `group_vars/` of the groups; `hosts.yml`
-/// of the host; `host_vars/`.
-pub(crate) fn merge(host: &str, groups: &[&str], file: &HostsFile, folders: &VarsFolders) -> Map {
-    let in_file = |name: &str| file.groups.0.get(name).map(|group| &group.vars);
-    let in_folder = |name: &str| folders.groups.get(name);
-    let layers = std::iter::once(in_file("all"))
-        .chain(groups.iter().map(|name| in_file(name)))
-        .chain(std::iter::once(in_folder("all")))
-        .chain(groups.iter().map(|name| in_folder(name)))
-        .chain([
-            file.hosts.get(host).map(|host| &host.vars),
-            folders.hosts.get(host),
-        ])
-        .flatten();
+/// of the host; `host_vars/`. Of several folders (beside the inventory, beside the playbook) the later wins.
+pub(crate) fn merge(
+    host: &str,
+    groups: &[&str],
+    file: &HostsFile,
+    folders: &[&VarsFolders],
+) -> Map {
+    // A group's own priority orders the groups and is no variable of their hosts.
+    let in_file = |name: &str| {
+        let own = file.groups.0.get(name).map(|group| &group.vars);
+        own.into_iter()
+            .flatten()
+            .filter(|(key, _)| key.text != "ansible_group_priority")
+    };
+    let in_folders = |name: &str| {
+        let found = folders.iter().filter_map(|folder| folder.groups.get(name));
+        found.flatten().collect::<Vec<_>>()
+    };
+    let of_host = file.hosts.get(host).map(|host| &host.vars);
+    let in_host_folders = folders.iter().filter_map(|folder| folder.hosts.get(host));
+    let layers = in_file("all")
+        .chain(groups.iter().flat_map(|name| in_file(name)))
+        .chain(in_folders("all"))
+        .chain(groups.iter().flat_map(|name| in_folders(name)))
+        .chain(of_host.into_iter().chain(in_host_folders).flatten());
     let mut merged = Map::default();
-    for (key, value) in layers.flatten() {
+    for (key, value) in layers {
         merged.insert(key.clone(), value.clone());
     }
     merged

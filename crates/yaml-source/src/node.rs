@@ -35,7 +35,8 @@ pub struct Span {
 }
 
 impl Span {
-    pub(crate) fn new(source: Arc<Source>, line: usize, column: usize, length: usize) -> Self {
+    /// A place in a text that another parser read, for example an inventory in INI form.
+    pub fn new(source: Arc<Source>, line: usize, column: usize, length: usize) -> Self {
         let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
             source,

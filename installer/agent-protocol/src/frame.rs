@@ -26,19 +26,29 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
 
 /// Takes the first whole message off `buffer`; `None` while it is incomplete.
 pub fn decode<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> Result<Option<T>, FrameError> {
-    let Some(head) = buffer.first_chunk::<4>() else {
+    Ok(match first(buffer)? {
+        None => None,
+        Some((message, length)) => {
+            buffer.drain(..length);
+            Some(message)
+        }
+    })
+}
+
+/// The first whole message in `bytes` and how many of them it takes; `None` while it is incomplete. For those who take
+/// many messages out of one buffer, which a peer can fill with as many small ones as it likes.
+pub fn first<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<(T, usize)>, FrameError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<4>() else {
         return Ok(None);
     };
     let body = u32::from_be_bytes(*head) as usize;
     if body > FRAME_BYTES_MAX {
         return Err(FrameError::TooLong(body));
     }
-    if buffer.len() < 4 + body {
-        return Ok(None);
+    match rest.get(..body) {
+        None => Ok(None),
+        Some(body) => Ok(Some((serde_json::from_slice(body)?, 4 + body.len()))),
     }
-    let message = serde_json::from_slice(&buffer[4..4 + body]);
-    buffer.drain(..4 + body);
-    Ok(Some(message?))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::context::{Context, Fault};
 pub(crate) type ReadsIf = fn(&Map<String, Value>) -> bool;
 
 /// One module. Tables are constants; see any file of `builtin/` for an example.
+#[derive(Debug)]
 pub struct Module {
     pub name: &'static str,
     pub summary: &'static str,
@@ -130,6 +131,7 @@ impl Module {
 }
 
 /// One argument of a module.
+#[derive(Debug)]
 pub struct Arg {
     pub name: &'static str,
     pub aliases: &'static [&'static str],

@@ -24,6 +24,10 @@ pub(crate) const SCHEMA: &[&str] = &[
     "CREATE INDEX journal_of_node ON journal (node, started_at)",
 ];
 
+/// Whether the result is all that the task gave: else it is good for reading only.
+pub(crate) const SCHEMA_WHOLE: &[&str] =
+    &["ALTER TABLE journal ADD COLUMN whole INTEGER NOT NULL DEFAULT 1"];
+
 /// One task of a run, as far as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JournalRecord {
@@ -35,8 +39,20 @@ pub struct JournalRecord {
     pub ended_at: Option<String>,
     pub failed: Option<bool>,
     pub changed: Option<bool>,
-    /// The result as JSON; absent where it is secret.
+    /// The result as JSON; absent where it is secret, and in lists.
     pub result: Option<String>,
+    /// False: a part of the result was left out, because it is secret or too long.
+    pub whole: bool,
+}
+
+/// Which tasks of a run are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct JournalFilter {
+    pub node: Option<String>,
+    /// Only those that failed.
+    pub failed: bool,
+    /// Only those that changed something.
+    pub changed: bool,
 }
 
 /// One thing to note.
@@ -57,6 +73,7 @@ pub enum JournalStep {
         failed: bool,
         changed: bool,
         result: Option<String>,
+        whole: bool,
     },
 }
 
@@ -82,11 +99,11 @@ impl Store {
                      ON CONFLICT (run, id) DO UPDATE SET started_at = excluded.started_at, ended_at = NULL",
                     [run.into(), id.into(), node.into(), role.into(), title.into(), now.into()],
                 ),
-                JournalStep::Ended { failed, changed, result } => statement(
-                    "INSERT INTO journal (run, id, node, role, title, ended_at, failed, changed, result)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                JournalStep::Ended { failed, changed, result, whole } => statement(
+                    "INSERT INTO journal (run, id, node, role, title, ended_at, failed, changed, result, whole)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                      ON CONFLICT (run, id) DO UPDATE SET ended_at = excluded.ended_at, failed = excluded.failed,
-                         changed = excluded.changed, result = excluded.result",
+                         changed = excluded.changed, result = excluded.result, whole = excluded.whole",
                     [
                         run.into(),
                         id.into(),
@@ -97,6 +114,7 @@ impl Store {
                         (*failed).into(),
                         (*changed).into(),
                         result.clone().into(),
+                        (*whole).into(),
                     ],
                 ),
             };
@@ -116,11 +134,61 @@ impl Store {
     /// # Errors
     /// When the database does not answer or a row is not understood.
     pub async fn journal_of(&self, run: &str) -> Result<Vec<JournalRecord>, StateError> {
-        let sql = "SELECT id, node, role, title, started_at, ended_at, failed, changed, result FROM journal
+        let sql = "SELECT id, node, role, title, started_at, ended_at, failed, changed, result, whole FROM journal
             WHERE run = ? ORDER BY started_at, id";
         let rows = self
             .connection()
             .query_all_raw(statement(sql, [run.into()]))
+            .await
+            .map_err(StateError::database("reading the journal"))?;
+        rows.iter().map(record).collect()
+    }
+
+    /// Tasks of a run without their results, in the order in which they began: at most `most`, beyond the first `skip`.
+    ///
+    /// # Errors
+    /// When the database does not answer or a row is not understood.
+    pub async fn journal_list(
+        &self,
+        run: &str,
+        filter: &JournalFilter,
+        skip: u64,
+        most: u64,
+    ) -> Result<Vec<JournalRecord>, StateError> {
+        let sql = "SELECT id, node, role, title, started_at, ended_at, failed, changed, NULL AS result, whole
+            FROM journal WHERE run = ?1 AND (?2 IS NULL OR node = ?2) AND (?3 = 0 OR failed = 1)
+            AND (?4 = 0 OR changed = 1) ORDER BY coalesce(started_at, ended_at), id LIMIT ?5 OFFSET ?6";
+        let values = [
+            run.into(),
+            filter.node.clone().into(),
+            filter.failed.into(),
+            filter.changed.into(),
+            i64::try_from(most).unwrap_or(i64::MAX).into(),
+            i64::try_from(skip).unwrap_or(i64::MAX).into(),
+        ];
+        let rows = self
+            .connection()
+            .query_all_raw(statement(sql, values))
+            .await
+            .map_err(StateError::database("listing the journal"))?;
+        rows.iter().map(record).collect()
+    }
+
+    /// The tasks of a run whose id begins with `id`, with their results; at most `most`.
+    ///
+    /// # Errors
+    /// When the database does not answer or a row is not understood.
+    pub async fn journal_tasks(
+        &self,
+        run: &str,
+        id: &str,
+        most: u32,
+    ) -> Result<Vec<JournalRecord>, StateError> {
+        let sql = "SELECT id, node, role, title, started_at, ended_at, failed, changed, result, whole FROM journal
+            WHERE run = ?1 AND substr(id, 1, length(?2)) = ?2 ORDER BY id LIMIT ?3";
+        let rows = self
+            .connection()
+            .query_all_raw(statement(sql, [run.into(), id.into(), most.into()]))
             .await
             .map_err(StateError::database("reading the journal"))?;
         rows.iter().map(record).collect()
@@ -151,6 +219,9 @@ fn record(row: &QueryResult) -> Result<JournalRecord, StateError> {
         failed: flag("failed")?,
         changed: flag("changed")?,
         result: maybe("result")?,
+        whole: row
+            .try_get("", "whole")
+            .map_err(StateError::database(doing))?,
     })
 }
 
@@ -176,6 +247,7 @@ mod tests {
             failed: false,
             changed: true,
             result: Some("{}".into()),
+            whole: true,
         };
         store
             .note_journal(&[
@@ -198,5 +270,27 @@ mod tests {
             None
         );
         assert!(store.journal_of("other").await.unwrap().is_empty());
+        let list = |filter: JournalFilter, skip: u64| {
+            let store = store.clone();
+            async move {
+                let rows = store.journal_list("r", &filter, skip, 10).await.unwrap();
+                rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+            }
+        };
+        assert_eq!(list(JournalFilter::default(), 0).await.len(), 2);
+        assert_eq!(list(JournalFilter::default(), 1).await.len(), 1);
+        let changed = JournalFilter {
+            changed: true,
+            node: Some("node-1".to_owned()),
+            ..JournalFilter::default()
+        };
+        assert_eq!(list(changed, 0).await, ["a"]);
+        let elsewhere = JournalFilter {
+            node: Some("node-2".to_owned()),
+            ..JournalFilter::default()
+        };
+        assert!(list(elsewhere, 0).await.is_empty());
+        let found = store.journal_tasks("r", "a", 2).await.unwrap();
+        assert_eq!(found[0].result.as_deref(), Some("{}"));
     }
 }

@@ -3,13 +3,14 @@
 //! - [`folder`]: the paths of an environment's folder, and their permissions;
 //! - [`store`]: opens `state.db` (SQLite), its schema and its generation counter;
 //! - [`nodes`], [`addresses`]: rows of nodes and the network plan's allocations;
-//! - [`runs`], [`journal`]: what the task engine did;
+//! - [`runs`], [`journal`]: what the task engine did; [`facts`]: what nodes said of themselves;
 //! - [`secrets`]: generated passwords, encrypted at rest;
 //! - [`lock`]: one writer per environment.
 //!
 //! This crate deliberately does not know what a node or a task is for: states are words, reports are JSON.
 pub mod addresses;
 pub mod error;
+pub mod facts;
 pub mod folder;
 pub mod journal;
 pub mod lock;

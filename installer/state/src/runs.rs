@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: what a run does, and the reports' fields (they are kept as JSON).
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, QueryResult, TransactionTrait};
 use serde_json::Value as Json;
 
 use crate::store::statement;
@@ -74,18 +74,71 @@ impl Store {
         Ok(())
     }
 
-    /// Runs, the newest first.
+    /// Runs, the newest first: at most `most`, beyond the first `skip`.
     ///
     /// # Errors
     /// When the database does not answer or a row is not understood.
-    pub async fn runs(&self, most: u32) -> Result<Vec<RunRecord>, StateError> {
-        let sql = format!("SELECT {COLUMNS} FROM runs ORDER BY started_at DESC, id DESC LIMIT ?");
+    pub async fn runs(&self, skip: u32, most: u32) -> Result<Vec<RunRecord>, StateError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM runs ORDER BY started_at DESC, id DESC LIMIT ? OFFSET ?"
+        );
         let rows = self
             .connection()
-            .query_all_raw(statement(&sql, [most.into()]))
+            .query_all_raw(statement(&sql, [most.into(), skip.into()]))
             .await
             .map_err(StateError::database("listing runs"))?;
         rows.iter().map(record).collect()
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// When the database does not answer or the row is not understood.
+    pub async fn run(&self, id: &str) -> Result<Option<RunRecord>, StateError> {
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE id = ?");
+        let row = self
+            .connection()
+            .query_one_raw(statement(&sql, [id.into()]))
+            .await
+            .map_err(StateError::database("reading a run"))?;
+        row.as_ref().map(record).transpose()
+    }
+
+    /// Forgets all runs but the newest `keep`, with what their tasks gave. The ids of those that were forgotten.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn forget_runs(&self, keep: u32) -> Result<Vec<String>, StateError> {
+        let doing = "forgetting old runs";
+        let transaction = self
+            .connection()
+            .begin()
+            .await
+            .map_err(StateError::database(doing))?;
+        let sql = "SELECT id FROM runs ORDER BY started_at DESC, id DESC LIMIT -1 OFFSET ?";
+        let rows = transaction
+            .query_all_raw(statement(sql, [keep.into()]))
+            .await
+            .map_err(StateError::database(doing))?;
+        let mut forgotten = Vec::new();
+        for row in rows {
+            let id: String = row.try_get("", "id").map_err(StateError::database(doing))?;
+            for sql in [
+                "DELETE FROM journal WHERE run = ?",
+                "DELETE FROM runs WHERE id = ?",
+            ] {
+                transaction
+                    .execute_raw(statement(sql, [id.clone().into()]))
+                    .await
+                    .map_err(StateError::database(doing))?;
+            }
+            forgotten.push(id);
+        }
+        transaction
+            .commit()
+            .await
+            .map_err(StateError::database(doing))?;
+        Ok(forgotten)
     }
 
     /// The newest run of this playbook, if it was not ended and changed things: the one to continue.
@@ -167,8 +220,11 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(store.interrupted_run("roles/site.yml").await.unwrap(), None);
-        let runs = store.runs(10).await.unwrap();
+        let runs = store.runs(0, 10).await.unwrap();
         assert_eq!(runs.len(), 2);
+        assert_eq!(store.runs(1, 10).await.unwrap(), runs[1..]);
+        assert_eq!(store.run("r1").await.unwrap().unwrap().id, "r1");
+        assert_eq!(store.run("r9").await.unwrap(), None);
         let ended = runs.iter().find(|run| run.id == "r1").unwrap();
         assert_eq!(
             (ended.success, ended.report.clone()),
@@ -187,5 +243,12 @@ mod tests {
                 .id,
             "r1"
         );
+        let oldest = runs[1].id.clone();
+        assert_eq!(
+            store.forget_runs(1).await.unwrap(),
+            std::slice::from_ref(&oldest)
+        );
+        assert_eq!(store.run(&oldest).await.unwrap(), None);
+        assert!(store.forget_runs(1).await.unwrap().is_empty());
     }
 }

@@ -14,7 +14,7 @@ use sea_orm::{
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 
-use crate::{EnvironmentFolder, StateError, journal, nodes, runs};
+use crate::{EnvironmentFolder, StateError, facts, journal, nodes, runs};
 
 /// How long a statement waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
@@ -30,6 +30,8 @@ const MIGRATIONS: &[&[&str]] = &[
     nodes::SCHEMA,
     runs::SCHEMA,
     journal::SCHEMA,
+    facts::SCHEMA,
+    journal::SCHEMA_WHOLE,
 ];
 
 /// An open `state.db`. Cheap to clone: clones share the connection.

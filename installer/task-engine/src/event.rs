@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use agent_protocol::task::Diff;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How one task on one node came out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,6 +19,7 @@ pub enum Status {
     /// Check mode only: what happens is known only after that task has run.
     Unknown {
         until: String,
+        reason: String,
     },
 }
 
@@ -120,17 +121,20 @@ pub struct RunReport {
     pub seconds: f64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub node: String,
     pub role: String,
     pub task: String,
     pub msg: String,
+    /// The role's budget bears it: the node is lost, the run is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tolerated: bool,
 }
 
 impl RunReport {
     pub fn is_success(&self) -> bool {
-        self.failures.is_empty()
+        self.failures.iter().all(|failure| failure.tolerated)
     }
 
     pub fn changed(&self) -> usize {

@@ -17,6 +17,13 @@ pub struct HostSpec {
     pub vars: Map<String, Json>,
 }
 
+impl HostSpec {
+    /// This machine, in no inventory: it is there by its name alone, as in Ansible.
+    pub fn is_implicit(&self) -> bool {
+        self.name == "localhost" && self.groups.is_empty()
+    }
+}
+
 /// The hosts that a pattern names, in the order of the inventory; the words that name nothing come second.
 pub fn select<'a>(hosts: &'a [HostSpec], pattern: &str) -> (Vec<&'a HostSpec>, Vec<String>) {
     let mut unknown = Vec::new();
@@ -59,6 +66,9 @@ pub fn select<'a>(hosts: &'a [HostSpec], pattern: &str) -> (Vec<&'a HostSpec>, V
 }
 
 fn matches(host: &HostSpec, word: &str) -> bool {
+    if host.is_implicit() {
+        return matches!(word, "localhost" | "127.0.0.1" | "::1");
+    }
     matches!(word, "all" | "*")
         || wildcard(word, &host.name)
         || host.groups.iter().any(|group| wildcard(word, group))

@@ -9,7 +9,7 @@
 //! the task that asks. This file knows neither tasks nor nodes, only names and values.
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use minijinja::value::{Enumerator, Object, ObjectExt, Serde};
@@ -79,6 +79,15 @@ impl Layer {
         }
     }
 
+    /// This layer with another one below it.
+    #[must_use]
+    pub fn over(self, under: Layer) -> Self {
+        Layer {
+            over: Some(Arc::new(under)),
+            ..self
+        }
+    }
+
     fn get(&self, name: &str) -> Option<&Var> {
         self.vars
             .get(name)
@@ -145,7 +154,6 @@ pub struct Scope {
     /// Lowest precedence first.
     layers: Vec<Layer>,
     unknown: HashMap<String, String>,
-    touched: Mutex<Option<String>>,
     me: OnceLock<Value>,
 }
 
@@ -163,7 +171,6 @@ impl Scope {
             templates,
             layers,
             unknown,
-            touched: Mutex::new(None),
             me: OnceLock::new(),
         })
     }
@@ -198,16 +205,13 @@ impl Scope {
 
     pub(crate) fn forget_unknown(&self) {
         if depth() == 0 {
-            *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            TOUCHED.set(None);
         }
     }
 
     /// The task that an unknown variable waits for, when the last evaluation asked for one.
     pub(crate) fn unknown_touched(&self) -> Option<String> {
-        self.touched
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        TOUCHED.with_borrow(Clone::clone)
     }
 
     /// Whether the name stands for anything.
@@ -221,7 +225,7 @@ impl Scope {
 
     fn lookup(self: &Arc<Self>, name: &str) -> Option<Value> {
         if let Some(task) = self.unknown.get(name) {
-            *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.clone());
+            TOUCHED.set(Some(task.clone()));
             return Some(
                 Error::new(
                     ErrorKind::InvalidOperation,
@@ -274,6 +278,9 @@ fn templated(value: &Json) -> bool {
 thread_local! {
     /// Names of the variables that are being rendered on this thread, outermost first.
     static RENDERING: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// The task that an unknown variable waits for, once the evaluation on this thread has come across one, in
+    /// whichever scope: `hostvars` leads into those of other nodes.
+    static TOUCHED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 fn depth() -> usize {

@@ -7,6 +7,7 @@ mod cloud;
 mod commands;
 mod environment;
 mod error;
+mod live;
 mod logging;
 mod namespace;
 mod printer;

@@ -3,6 +3,7 @@
 //! each line of stderr is one JSON object with the key `event`.
 
 use crate::error::CommandError;
+use crate::live::{self, Live};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ impl Printer {
             Output::Text => result.to_string(),
             Output::Json => serde_json::to_string_pretty(result).map_err(anyhow::Error::from)?,
         };
-        line(io::stdout().lock(), text.trim_end_matches('\n'));
+        live::above(|| line(io::stdout().lock(), text.trim_end_matches('\n')));
         Ok(())
     }
 
@@ -45,7 +46,7 @@ impl Printer {
         // For commands that keep one, the log is the record of what happened.
         tracing::info!(event = name, "{text}");
         match self.output {
-            Output::Text => line(io::stderr().lock(), text),
+            Output::Text => live::above(|| line(io::stderr().lock(), text)),
             Output::Json => {
                 let mut object = json!({ "event": name });
                 if let (Value::Object(all), Ok(Value::Object(own))) =
@@ -55,6 +56,26 @@ impl Printer {
                 }
                 line(io::stderr().lock(), &object.to_string());
             }
+        }
+    }
+
+    /// Live lines, one a node, if a person sees them.
+    pub fn live(&self) -> Live {
+        Live::new(self.output)
+    }
+
+    /// A step on a node's way: its live line where there is one, else a line of its own.
+    pub fn step(
+        &self,
+        live: &mut Live,
+        node: &str,
+        doing: &str,
+        name: &str,
+        fields: &impl Serialize,
+    ) {
+        match live.is_shown() {
+            true => live.set(node, doing),
+            false => self.event(name, &format!("{node}: {doing}"), fields),
         }
     }
 
@@ -110,8 +131,11 @@ impl Printer {
     }
 }
 
-/// One whole line. A reader that has gone away (`| head`) is no reason to fail.
+/// One whole line. A reader that has gone away (`| head`) is no reason to fail. Much of it was said by nodes and servers:
+/// what would steer the terminal is shown, not obeyed.
 fn line(mut stream: impl Write, text: &str) {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let text = text.replace(steers, "\u{fffd}");
     let _ = stream.write_all(format!("{text}\n").as_bytes());
     let _ = stream.flush();
 }

@@ -15,6 +15,8 @@ pub struct Settings {
     pub inventory_dir: PathBuf,
     /// `/var/lib/wright/<env>`, or `$XDG_STATE_HOME/wright/<env>` for those who are not root.
     pub state_dir: PathBuf,
+    /// It was asked for, and is not the default.
+    pub state_dir_given: bool,
     /// `/var/cache/wright` or `$XDG_CACHE_HOME/wright`: images and downloads, for all environments.
     pub cache_dir: PathBuf,
     pub output: Output,
@@ -43,6 +45,7 @@ impl Settings {
                 .inventory
                 .clone()
                 .unwrap_or_else(|| PathBuf::from("inventories").join(&args.env)),
+            state_dir_given: args.state_dir.is_some(),
             state_dir,
             cache_dir,
             output: args.output,

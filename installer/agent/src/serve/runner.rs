@@ -15,12 +15,20 @@ pub fn run(task: &Task, cancel: &AtomicBool, output: &mut dyn FnMut(&str)) -> Ta
     let output: &mut dyn FnMut(&str) = if task.no_log { &mut silent } else { output };
     match task.become_user.as_deref() {
         None | Some("root" | "") => here(task, cancel, output),
+        // An agent that is not root's can be nobody else, and need not.
+        Some(user) if is_own(user) => here(task, cancel, output),
         Some(user) => child::run(task, user, cancel).unwrap_or_else(|error| TaskResult {
             failed: true,
             msg: error.to_string(),
             ..TaskResult::default()
         }),
     }
+}
+
+/// Whether this process already runs as that user.
+fn is_own(user: &str) -> bool {
+    nix::unistd::User::from_uid(nix::unistd::geteuid())
+        .is_ok_and(|found| found.is_some_and(|found| found.name == user))
 }
 
 /// Runs the task in this process.

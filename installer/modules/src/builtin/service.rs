@@ -355,15 +355,28 @@ esac
     #[test]
     fn only_what_comes_from_an_init_script_is_enabled_with_a_reload() {
         for (fragment, call) in [
-            ("/lib/systemd/system/chrony.service", "--no-reload enable chrony"),
-            ("/run/systemd/generator.late/chrony.service", "enable chrony"),
+            (
+                "/lib/systemd/system/chrony.service",
+                "--no-reload enable chrony",
+            ),
+            (
+                "/run/systemd/generator.late/chrony.service",
+                "enable chrony",
+            ),
             ("", "enable chrony"),
         ] {
             let bench = bench();
             bench.write("/fragment", fragment);
-            assert!(bench.run("service", json!({"name": "chrony", "enabled": true})).changed);
+            assert!(
+                bench
+                    .run("service", json!({"name": "chrony", "enabled": true}))
+                    .changed
+            );
             let calls = bench.read("/calls.log");
-            assert!(calls.lines().any(|line| line == call), "{fragment}: {calls}");
+            assert!(
+                calls.lines().any(|line| line == call),
+                "{fragment}: {calls}"
+            );
         }
     }
 

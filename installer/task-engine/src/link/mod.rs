@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_protocol::PROTOCOL;
-use agent_protocol::frame::{FrameError, decode, encode};
+use agent_protocol::frame::{FrameError, decode, encode, first};
 use agent_protocol::task::{FromAgent, Task, TaskResult, ToAgent};
 use async_trait::async_trait;
 use indexmap::IndexMap;
@@ -16,6 +16,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::hosts::HostSpec;
 
+pub mod known_hosts;
+pub mod local;
+pub mod per_host;
 pub mod ssh;
 
 /// Bytes both ways, with an agent at the other end.
@@ -66,7 +69,9 @@ pub enum LinkError {
 pub struct Patience {
     /// For one attempt, up to the agent's greeting.
     pub connect: Duration,
-    /// From the first failed attempt until the node is given up.
+    /// From the first failed attempt until a node that was never reached is given up.
+    pub first: Duration,
+    /// The same for one whose connection was lost.
     pub give_up: Duration,
     /// Longest pause between attempts.
     pub pause_max: Duration,
@@ -76,6 +81,7 @@ impl Default for Patience {
     fn default() -> Self {
         Patience {
             connect: Duration::from_secs(60),
+            first: Duration::from_secs(180),
             give_up: Duration::from_secs(180),
             pause_max: Duration::from_secs(5),
         }
@@ -93,7 +99,21 @@ pub enum LinkEvent {
 /// A handle to the node's connection; the connection ends when the last handle is gone.
 #[derive(Clone)]
 pub struct Link {
-    requests: mpsc::Sender<Request>,
+    asks: mpsc::Sender<Ask>,
+}
+
+/// What a link is asked for.
+enum Ask {
+    Run(Box<Request>),
+    Reboot(Reboot),
+}
+
+/// The node has begun to reboot.
+struct Reboot {
+    /// The boot that ends.
+    boot_id: String,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<(), LinkError>>,
 }
 
 struct Request {
@@ -115,7 +135,7 @@ impl Link {
         patience: Patience,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
-        let (requests, inbox) = mpsc::channel(64);
+        let (asks, inbox) = mpsc::channel(64);
         let actor = Actor {
             host,
             run,
@@ -124,12 +144,15 @@ impl Link {
             events,
             inbox,
             open: IndexMap::new(),
+            reboot: None,
+            shown: None,
             installed: false,
             closed: false,
             losses: 0,
+            reached: false,
         };
         tokio::spawn(actor.work());
-        Link { requests }
+        Link { asks }
     }
 
     /// Runs one task on the node and waits for its result, across reconnections.
@@ -144,7 +167,26 @@ impl Link {
             deadline,
             cancelled: false,
         };
-        self.requests.send(request).await.map_err(|_| gone())?;
+        self.asks
+            .send(Ask::Run(Box::new(request)))
+            .await
+            .map_err(|_| gone())?;
+        result.await.map_err(|_| gone())?
+    }
+
+    /// Waits until the node, which has begun to reboot, answers in another boot than `boot_id`.
+    pub async fn rebooted(&self, boot_id: &str, within: Duration) -> Result<(), LinkError> {
+        let gone = || LinkError::Unreachable("the connection has been given up".to_owned());
+        let (answer, result) = oneshot::channel();
+        let reboot = Reboot {
+            boot_id: boot_id.to_owned(),
+            deadline: Instant::now() + within,
+            answer,
+        };
+        self.asks
+            .send(Ask::Reboot(reboot))
+            .await
+            .map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }
@@ -155,13 +197,19 @@ struct Actor {
     transport: Arc<dyn Transport>,
     patience: Patience,
     events: mpsc::Sender<LinkEvent>,
-    inbox: mpsc::Receiver<Request>,
+    inbox: mpsc::Receiver<Ask>,
     /// Sent or to be sent, without a result, in their order.
     open: IndexMap<String, Request>,
+    /// A reboot that is to be waited for before anything else.
+    reboot: Option<Reboot>,
+    /// When output was passed on last.
+    shown: Option<Instant>,
     installed: bool,
     closed: bool,
     /// Connections lost since the last result.
     losses: u32,
+    /// There was a connection in this run.
+    reached: bool,
 }
 
 /// A node that takes a task and drops the connection this often, without one result between, is given up.
@@ -170,12 +218,24 @@ const LOSSES_MAX: u32 = 12;
 /// A peer that reads nothing for so long is as good as gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Between two pieces of output that are passed on, and the length of one.
+const OUTPUT_PAUSE: Duration = Duration::from_millis(50);
+const OUTPUT_CHARS_MAX: usize = 4096;
+
+/// Between two looks whether a node is up again, and for one of them.
+const REBOOT_PAUSE: Duration = Duration::from_secs(1);
+const REBOOT_LOOK: Duration = Duration::from_secs(20);
+
 struct Connection {
     stream: Box<dyn Stream>,
     buffer: Vec<u8>,
+    /// The boot of the node that answers.
+    boot_id: String,
 }
 
 enum Lost {
+    /// On purpose: the node reboots.
+    Reboot,
     Connection(String),
     Protocol(String),
 }
@@ -184,13 +244,21 @@ impl Actor {
     async fn work(mut self) {
         let mut connection: Option<Connection> = None;
         loop {
+            if let Some(reboot) = self.reboot.take() {
+                drop(connection.take());
+                connection = self.await_boot(reboot).await;
+            }
             if self.open.is_empty() {
                 if self.closed {
                     return;
                 }
                 // Idle: nothing is read here. A connection that dropped meanwhile is noticed at the next task.
                 match self.inbox.recv().await {
-                    Some(request) => self.take(request),
+                    Some(Ask::Run(request)) => self.take(*request),
+                    Some(Ask::Reboot(reboot)) => {
+                        self.reboot = Some(reboot);
+                        continue;
+                    }
                     None => return,
                 };
                 if let Some(mut live) = connection.take()
@@ -211,6 +279,7 @@ impl Actor {
             };
             match self.converse(&mut live).await {
                 Ok(()) => connection = Some(live),
+                Err(Lost::Reboot) => {}
                 Err(Lost::Connection(reason)) => {
                     self.losses += 1;
                     if self.losses > LOSSES_MAX {
@@ -233,9 +302,13 @@ impl Actor {
             let deadline = deadline.unwrap_or_else(|| Instant::now() + GRACE);
             tokio::select! {
                 request = self.inbox.recv(), if !self.closed => match request {
-                    Some(request) => {
-                        let id = self.take(request);
+                    Some(Ask::Run(request)) => {
+                        let id = self.take(*request);
                         self.send_one(live, &id).await?;
+                    }
+                    Some(Ask::Reboot(reboot)) => {
+                        self.reboot = Some(reboot);
+                        return Err(Lost::Reboot);
                     }
                     None => self.closed = true,
                 },
@@ -257,20 +330,24 @@ impl Actor {
     }
 
     async fn receive(&mut self, live: &mut Connection) -> Result<(), Lost> {
+        let mut taken = 0;
         loop {
-            let message = decode::<FromAgent>(&mut live.buffer).map_err(|error| {
+            let message = first::<FromAgent>(&live.buffer[taken..]).map_err(|error| {
                 Lost::Protocol(format!("the node's agent speaks another language: {error}"))
             })?;
+            let Some((message, length)) = message else {
+                live.buffer.drain(..taken);
+                return Ok(());
+            };
+            taken += length;
             let (id, result) = match message {
-                None => return Ok(()),
-                Some(FromAgent::Hello { .. }) => continue,
-                Some(FromAgent::Output { id, text }) => {
-                    // Dropped when nobody keeps up: it is for the live line only.
-                    let _ = self.events.try_send(LinkEvent::Output { id, text });
+                FromAgent::Hello { .. } => continue,
+                FromAgent::Output { id, text } => {
+                    self.output(id, text);
                     continue;
                 }
-                Some(FromAgent::Done { id, result }) => (id, Ok(result)),
-                Some(FromAgent::Interrupted { id }) => (id, Err(LinkError::Interrupted)),
+                FromAgent::Done { id, result } => (id, Ok(result)),
+                FromAgent::Interrupted { id } => (id, Err(LinkError::Interrupted)),
             };
             if let Some(request) = self.open.shift_remove(&id) {
                 self.losses = 0;
@@ -281,6 +358,19 @@ impl Actor {
                 let _ = request.answer.send(result);
             }
         }
+    }
+
+    /// Passes output on for the live line: not more than one can read, and nothing when nobody keeps up.
+    fn output(&mut self, id: String, mut text: String) {
+        let now = Instant::now();
+        if self.shown.is_some_and(|shown| now - shown < OUTPUT_PAUSE) {
+            return;
+        }
+        self.shown = Some(now);
+        if let Some((end, _)) = text.char_indices().nth(OUTPUT_CHARS_MAX) {
+            text.truncate(end);
+        }
+        let _ = self.events.try_send(LinkEvent::Output { id, text });
     }
 
     /// Cancels what is overdue; what is still there one grace later has no result.
@@ -311,6 +401,31 @@ impl Actor {
         Ok(())
     }
 
+    /// Looks again and again until the node answers in another boot.
+    async fn await_boot(&mut self, reboot: Reboot) -> Option<Connection> {
+        loop {
+            let left = reboot.deadline.saturating_duration_since(Instant::now());
+            match timeout(REBOOT_LOOK.min(left), self.attempt()).await {
+                Ok(Ok(live)) if live.boot_id != reboot.boot_id => {
+                    self.tell(LinkEvent::Connected).await;
+                    let _ = reboot.answer.send(Ok(()));
+                    return Some(live);
+                }
+                Ok(Err(ConnectError::Refused(reason))) => {
+                    let _ = reboot.answer.send(Err(LinkError::Unreachable(reason)));
+                    return None;
+                }
+                _ => {}
+            }
+            if Instant::now() >= reboot.deadline {
+                let late = "it did not come back from its reboot in time".to_owned();
+                let _ = reboot.answer.send(Err(LinkError::Unreachable(late)));
+                return None;
+            }
+            sleep(REBOOT_PAUSE).await;
+        }
+    }
+
     /// Connects, greets, puts the right agent there if need be, and sends what is open.
     async fn connect(&mut self) -> Result<Connection, ConnectError> {
         let began = Instant::now();
@@ -318,6 +433,7 @@ impl Actor {
         loop {
             let error = match timeout(self.patience.connect, self.attempt()).await {
                 Ok(Ok(connection)) => {
+                    self.reached = true;
                     self.tell(LinkEvent::Connected).await;
                     return Ok(connection);
                 }
@@ -328,7 +444,11 @@ impl Actor {
                     self.patience.connect.as_secs_f32()
                 )),
             };
-            if began.elapsed() + pause > self.patience.give_up {
+            let most = match self.reached {
+                true => self.patience.give_up,
+                false => self.patience.first,
+            };
+            if began.elapsed() + pause > most {
                 return Err(error);
             }
             self.tell(LinkEvent::Waiting(error.to_string())).await;
@@ -343,6 +463,7 @@ impl Actor {
             let mut live = Connection {
                 stream,
                 buffer: Vec::new(),
+                boot_id: String::new(),
             };
             let hello = ToAgent::Hello {
                 protocol: PROTOCOL,
@@ -355,7 +476,8 @@ impl Actor {
             };
             let wanted = self.transport.agent_sha256().map(str::to_owned);
             match greeting {
-                Ok((protocol, sha256)) => {
+                Ok((protocol, sha256, boot_id)) => {
+                    live.boot_id = boot_id;
                     let right = protocol == PROTOCOL
                         && wanted.as_ref().is_none_or(|wanted| *wanted == sha256);
                     if !right && wanted.is_some() && !self.installed {
@@ -378,12 +500,14 @@ impl Actor {
                     return Err(ConnectError::Unreachable(format!("agent: {reason}")));
                 }
                 Err(Lost::Protocol(reason)) => return Err(ConnectError::Refused(reason)),
+                Err(Lost::Reboot) => {}
             }
             return match self.send_open(&mut live).await {
                 Ok(()) => Ok(live),
                 Err(Lost::Connection(reason) | Lost::Protocol(reason)) => {
                     Err(ConnectError::Unreachable(reason))
                 }
+                Err(Lost::Reboot) => Err(ConnectError::Unreachable("it reboots".to_owned())),
             };
         }
     }
@@ -446,15 +570,15 @@ async fn write_bytes(live: &mut Connection, bytes: &[u8]) -> Result<(), Lost> {
     }
 }
 
-/// Protocol and SHA-256 from the agent's first message.
-async fn greeting(live: &mut Connection) -> Result<(u32, String), Lost> {
+/// Protocol, SHA-256 and boot from the agent's first message.
+async fn greeting(live: &mut Connection) -> Result<(u32, String, String), Lost> {
     loop {
         match decode::<FromAgent>(&mut live.buffer) {
             Ok(Some(FromAgent::Hello {
                 protocol,
                 agent_sha256,
-                ..
-            })) => return Ok((protocol, agent_sha256)),
+                boot_id,
+            })) => return Ok((protocol, agent_sha256, boot_id)),
             Ok(Some(_)) => {
                 return Err(Lost::Protocol(
                     "the node's agent did not greet first".to_owned(),

@@ -1,4 +1,7 @@
 //! SSH: one connection a node, the host key known beforehand, the agent pushed when it is not the right one.
+//!
+//! [`Ssh`] reaches the environment's own nodes, all alike. The functions below it serve `per_host`, where each host has
+//! a user, keys and a way to root of its own.
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +10,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use russh::client::{self, Handle, Msg};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{
+    Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate,
+};
 use russh::{ChannelMsg, ChannelStream};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,9 +33,9 @@ pub struct Ssh {
     connect: Duration,
 }
 
-struct Agent {
-    bytes: Vec<u8>,
-    sha256: String,
+pub(super) struct Agent {
+    pub bytes: Vec<u8>,
+    pub sha256: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,17 +58,7 @@ impl Ssh {
             path: key.to_path_buf(),
             reason: error.to_string(),
         })?;
-        let agent = match agent {
-            None => None,
-            Some(path) => {
-                let bytes = std::fs::read(path).map_err(|source| SshError::Agent {
-                    path: path.to_path_buf(),
-                    source,
-                })?;
-                let sha256 = hex::encode(Sha256::digest(&bytes));
-                Some(Agent { bytes, sha256 })
-            }
-        };
+        let agent = agent.map(Agent::read).transpose()?;
         Ok(Ssh {
             key: Arc::new(private),
             agent,
@@ -81,41 +76,7 @@ impl Ssh {
     }
 
     async fn session(&self, host: &HostSpec) -> Result<Handle<HostKey>, ConnectError> {
-        let wanted = PublicKey::from_openssh(host.host_key.trim()).map_err(|error| {
-            ConnectError::Refused(format!(
-                "the host key of `{}` is not known or not readable: {error}",
-                host.name
-            ))
-        })?;
-        let config = client::Config {
-            keepalive_interval: Some(Duration::from_secs(15)),
-            keepalive_max: 4,
-            nodelay: true,
-            ..client::Config::default()
-        };
-        let address = (host.address.as_str(), host.port);
-        let handler = HostKey { wanted };
-        let mut session = match timeout(
-            self.connect,
-            client::connect(Arc::new(config), address, handler),
-        )
-        .await
-        {
-            Ok(Ok(session)) => session,
-            Ok(Err(russh::Error::UnknownKey)) => {
-                return Err(ConnectError::Refused(format!(
-                    "`{}` at {}:{} showed another SSH host key than the one it was given; was it reinstalled by someone else?",
-                    host.name, host.address, host.port
-                )));
-            }
-            Ok(Err(error)) => return Err(unreachable(host, &error.to_string())),
-            Err(_) => {
-                return Err(unreachable(
-                    host,
-                    &format!("no answer within {} seconds", self.connect.as_secs()),
-                ));
-            }
-        };
+        let mut session = greet(host, self.connect).await?;
         let hash = session
             .best_supported_rsa_hash()
             .await
@@ -137,7 +98,76 @@ impl Ssh {
     }
 }
 
-fn unreachable(host: &HostSpec, reason: &str) -> ConnectError {
+/// A session with a server that showed a key that is known, not authenticated yet. `host.host_key` holds one known key
+/// a line.
+pub(super) async fn greet(
+    host: &HostSpec,
+    patience: Duration,
+) -> Result<Handle<HostKey>, ConnectError> {
+    let lines = host.host_key.trim().lines();
+    let wanted: Vec<PublicKey> = match lines.map(PublicKey::from_openssh).collect() {
+        Ok(keys) if !host.host_key.trim().is_empty() => keys,
+        Ok(_) => {
+            return Err(ConnectError::Refused(format!(
+                "the host key of `{}` is not known",
+                host.name
+            )));
+        }
+        Err(error) => {
+            return Err(ConnectError::Refused(format!(
+                "the host key of `{}` is not known or not readable: {error}",
+                host.name
+            )));
+        }
+    };
+    let mut config = client::Config {
+        keepalive_interval: Some(Duration::from_secs(15)),
+        keepalive_max: 4,
+        nodelay: true,
+        ..client::Config::default()
+    };
+    // The server is to show a key of a kind that is known, not the one that it likes best.
+    let kinds: Vec<_> = wanted.iter().map(PublicKey::algorithm).collect();
+    let known = |algorithm: &Algorithm| {
+        kinds.iter().any(|kind| {
+            kind == algorithm
+                || matches!(
+                    (kind, algorithm),
+                    (Algorithm::Rsa { .. }, Algorithm::Rsa { .. })
+                )
+        })
+    };
+    let preferred: Vec<_> = config
+        .preferred
+        .key
+        .iter()
+        .filter(|one| known(one))
+        .cloned()
+        .collect();
+    if !preferred.is_empty() {
+        config.preferred.key = preferred.into();
+    }
+    let address = (host.address.as_str(), host.port);
+    match timeout(
+        patience,
+        client::connect(Arc::new(config), address, HostKey { wanted }),
+    )
+    .await
+    {
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(russh::Error::UnknownKey)) => Err(ConnectError::Refused(format!(
+            "`{}` at {}:{} showed another SSH host key than the one it was given; was it reinstalled by someone else?",
+            host.name, host.address, host.port
+        ))),
+        Ok(Err(error)) => Err(unreachable(host, &error.to_string())),
+        Err(_) => Err(unreachable(
+            host,
+            &format!("no answer within {} seconds", patience.as_secs()),
+        )),
+    }
+}
+
+pub(super) fn unreachable(host: &HostSpec, reason: &str) -> ConnectError {
     ConnectError::Unreachable(format!(
         "`{}` at {}:{}: {reason}",
         host.name, host.address, host.port
@@ -169,49 +199,85 @@ impl Transport for Ssh {
             return Ok(());
         };
         let session = self.session(host).await?;
-        let failed = |error: russh::Error| unreachable(host, &error.to_string());
-        let mut channel = session.channel_open_session().await.map_err(failed)?;
-        let path = &self.agent_path;
-        // Written beside and moved: whoever starts the agent meanwhile gets the old one or the new one, whole. The
-        // next attach notices that the running daemon is another file, lets it end its task, and replaces it.
-        let command = format!(
-            "set -e; mkdir -p \"$(dirname {path})\"; cat > {path}.new; \
-             echo '{sha256}  {path}.new' | sha256sum -c --quiet; chmod 0755 {path}.new; mv -f {path}.new {path}",
-            sha256 = agent.sha256
-        );
-        channel.exec(true, command).await.map_err(failed)?;
-        channel.data(agent.bytes.as_slice()).await.map_err(failed)?;
-        channel.eof().await.map_err(failed)?;
-        let (mut status, mut said) = (None, Vec::new());
-        while let Some(message) = channel.wait().await {
-            match message {
-                ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
-                ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }
-                    if said.len() < 4096 =>
-                {
-                    said.extend_from_slice(&data);
-                }
-                _ => {}
-            }
-        }
-        match status {
-            Some(0) => Ok(()),
-            Some(code) => Err(ConnectError::Refused(format!(
-                "the agent could not be put on `{}` (status {code}): {}",
-                host.name,
-                String::from_utf8_lossy(&said).trim()
-            ))),
-            None => Err(unreachable(
-                host,
-                "the connection ended while the agent was sent",
-            )),
-        }
+        let command = agent.installation(&self.agent_path);
+        let (status, said) = told(&session, host, &command, &[&agent.bytes]).await?;
+        installed(host, status, &said)
     }
 }
 
-/// Accepts one key and no other; never the first that comes.
-struct HostKey {
-    wanted: PublicKey,
+impl Agent {
+    pub(super) fn read(path: &Path) -> Result<Self, SshError> {
+        let bytes = std::fs::read(path).map_err(|source| SshError::Agent {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        Ok(Agent { bytes, sha256 })
+    }
+
+    /// The command that takes the agent from its input. Written beside and moved: whoever starts the agent meanwhile
+    /// gets the old one or the new one, whole. The next attach notices that the running daemon is another file, lets
+    /// it end its task, and replaces it.
+    pub(super) fn installation(&self, path: &str) -> String {
+        format!(
+            "set -e; mkdir -p \"$(dirname {path})\"; cat > {path}.new; \
+             echo \"{sha256}  {path}.new\" | sha256sum -c --quiet; chmod 0755 {path}.new; mv -f {path}.new {path}",
+            sha256 = self.sha256
+        )
+    }
+}
+
+/// Runs a command with this input; its exit status and the beginning of what it said.
+pub(super) async fn told(
+    session: &Handle<HostKey>,
+    host: &HostSpec,
+    command: &str,
+    input: &[&[u8]],
+) -> Result<(Option<u32>, String), ConnectError> {
+    let failed = |error: russh::Error| unreachable(host, &error.to_string());
+    let mut channel = session.channel_open_session().await.map_err(failed)?;
+    channel.exec(true, command).await.map_err(failed)?;
+    for piece in input {
+        channel.data(*piece).await.map_err(failed)?;
+    }
+    channel.eof().await.map_err(failed)?;
+    let (mut status, mut said) = (None, Vec::new());
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+            ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }
+                if said.len() < 4096 =>
+            {
+                said.extend_from_slice(&data);
+            }
+            _ => {}
+        }
+    }
+    Ok((status, String::from_utf8_lossy(&said).trim().to_owned()))
+}
+
+/// How putting the agent there came out.
+pub(super) fn installed(
+    host: &HostSpec,
+    status: Option<u32>,
+    said: &str,
+) -> Result<(), ConnectError> {
+    match status {
+        Some(0) => Ok(()),
+        Some(code) => Err(ConnectError::Refused(format!(
+            "the agent could not be put on `{}` (status {code}): {said}",
+            host.name
+        ))),
+        None => Err(unreachable(
+            host,
+            "the connection ended while the agent was sent",
+        )),
+    }
+}
+
+/// Accepts keys that are known and no other; never the first that comes.
+pub(super) struct HostKey {
+    wanted: Vec<PublicKey>,
 }
 
 impl client::Handler for HostKey {
@@ -222,18 +288,19 @@ impl client::Handler for HostKey {
         shown: &PublicKeyOrCertificate,
     ) -> Result<bool, Self::Error> {
         Ok(match shown {
-            PublicKeyOrCertificate::PublicKey { key, .. } => {
-                key.key_data() == self.wanted.key_data()
-            }
+            PublicKeyOrCertificate::PublicKey { key, .. } => self
+                .wanted
+                .iter()
+                .any(|wanted| key.key_data() == wanted.key_data()),
             _ => false,
         })
     }
 }
 
 /// The agent's input and output; the session ends with it.
-struct Attached {
-    stream: ChannelStream<Msg>,
-    _session: Handle<HostKey>,
+pub(super) struct Attached {
+    pub stream: ChannelStream<Msg>,
+    pub _session: Handle<HostKey>,
 }
 
 impl AsyncRead for Attached {

@@ -83,12 +83,23 @@ impl Parser<'_> {
         places: &[(String, yaml_source::Span)],
         spec: &ModuleSpec,
     ) {
+        let mut strangers = false;
         for (name, span) in places {
             let Some(arg) = spec
                 .args
                 .iter()
                 .find(|arg| arg.name == *name || arg.aliases.contains(name))
             else {
+                strangers = true;
+                let refused = spec.table.and_then(|module| {
+                    let mut refused = module.refused.iter();
+                    refused.find(|(refused, _)| refused == name)
+                });
+                if let Some((_, instead)) = refused {
+                    let message = format!("`{}` does not support `{name}`", key.text);
+                    self.fault(span.error(message).hint(*instead));
+                    continue;
+                }
                 let known = spec
                     .args
                     .iter()
@@ -114,10 +125,20 @@ impl Parser<'_> {
                     .join(", ");
                 let fault = fault.expected(format!("one of {choices}"));
                 self.fault(fault.suggest(text, arg.choices.iter().map(String::as_str)));
+                continue;
+            }
+            let value = args.get(name).filter(|value| is_set(value));
+            let table = spec.table.and_then(|module| module.arg(name));
+            if let (Some(value), Some(arg)) = (value, table)
+                && let Err(wrong) = arg.value(value)
+            {
+                self.fault(span.error(format!("`{}`: {wrong}", key.text)));
             }
         }
         for arg in spec.args.iter().filter(|arg| arg.required) {
+            let name = format!("{}.{}", super::short_name(&key.text), arg.name);
             if !args.contains_key(&arg.name)
+                && !self.defaulted.contains(&name)
                 && !arg.aliases.iter().any(|alias| args.contains_key(alias))
             {
                 self.fault(key.error(format!(
@@ -126,7 +147,53 @@ impl Parser<'_> {
                 )));
             }
         }
+        // A misspelt name would be told twice.
+        if let Some(module) = spec.table.filter(|_| !strangers) {
+            self.check_groups(key, args, module);
+        }
     }
+
+    /// Which arguments go together. One whose value is a template may turn out to be omitted.
+    fn check_groups(&mut self, key: &Key, args: &Map<String, Json>, module: &modules::Module) {
+        let value = |name: &str| {
+            let mut given = args.iter();
+            given.find(|(given, _)| module.arg(given).is_some_and(|arg| arg.name == name))
+        };
+        let listed = |names: &[&str]| {
+            let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            quoted.join(", ")
+        };
+        for group in module.one_of {
+            let defaulted = |name: &str| {
+                let name = format!("{}.{name}", module.name);
+                self.defaulted.contains(&name)
+            };
+            if !group
+                .iter()
+                .any(|name| value(name).is_some() || defaulted(name))
+            {
+                let fault = key.error(format!("the module `{}` lacks an argument", key.text));
+                self.fault(fault.expected(format!("one of {}", listed(group))));
+            }
+        }
+        for group in module.exclusive {
+            let set = |name: &&str| value(name).is_some_and(|(_, value)| is_set(value));
+            let both: Vec<&str> = group.iter().copied().filter(set).collect();
+            if both.len() > 1 {
+                let message = format!(
+                    "the module `{}` takes only one of {}",
+                    key.text,
+                    listed(&both)
+                );
+                self.fault(key.error(message));
+            }
+        }
+    }
+}
+
+/// Known as it is written, and given.
+fn is_set(value: &Json) -> bool {
+    !value.is_null() && is_literal(value)
 }
 
 /// `k=v` pairs of a text, and what is left of it. With free text only names that the module knows count as pairs, so

@@ -12,6 +12,8 @@ pub struct ModuleSpec {
     pub free_form: Option<&'static str>,
     /// Running it a second time does no harm.
     pub idempotent: bool,
+    /// The node's own table: what it refuses with advice, which arguments go together, what their values may be.
+    pub table: Option<&'static modules::Module>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,7 @@ pub struct Catalogue {
 const PREFIXES: &[&str] = &[
     "ansible.builtin.",
     "ansible.legacy.",
+    "ansible.mysql.",
     "ansible.posix.",
     "community.general.",
     "community.mysql.",
@@ -71,6 +74,7 @@ impl Catalogue {
                 args,
                 free_form: module.free_form,
                 idempotent: module.idempotent(),
+                table: Some(module),
             };
             (module.name.to_owned(), spec)
         }))

@@ -9,9 +9,14 @@ use std::sync::Arc;
 use diagnostics::{Diagnostic, Diagnostics};
 use yaml_source::{Fault, Map, Node, Span};
 
+use crate::vault::{self, Vault};
+
+mod action;
 mod args;
 mod catalogue;
+mod includes;
 mod keywords;
+mod looping;
 mod model;
 mod plays;
 mod roles;
@@ -28,17 +33,29 @@ pub fn playbook(
     role_folders: &[PathBuf],
     catalogue: &Catalogue,
 ) -> Result<Playbook, Diagnostics> {
+    sealed_playbook(path, role_folders, catalogue, Arc::default())
+}
+
+/// The same with passwords for what Ansible Vault has sealed.
+pub fn sealed_playbook(
+    path: &Path,
+    role_folders: &[PathBuf],
+    catalogue: &Catalogue,
+    vault: Arc<Vault>,
+) -> Result<Playbook, Diagnostics> {
     let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let mut search = vec![folder.join("roles"), folder.clone()];
     search.extend(role_folders.iter().cloned());
     let mut parser = Parser {
         catalogue,
+        vault: vault.clone(),
         search,
         folder: folder.clone(),
         roles: BTreeMap::new(),
         files: BTreeMap::new(),
         open: Vec::new(),
         notified: Vec::new(),
+        defaulted: BTreeSet::new(),
         handler_names: BTreeSet::new(),
         diags: Diagnostics::new(),
     };
@@ -54,11 +71,13 @@ pub fn playbook(
         roles,
         files: parser.files,
         folder,
+        vault,
     })
 }
 
 struct Parser<'a> {
     catalogue: &'a Catalogue,
+    vault: Arc<Vault>,
     search: Vec<PathBuf>,
     folder: PathBuf,
     /// `None` while a role is being read, and for good when it cannot be.
@@ -67,6 +86,8 @@ struct Parser<'a> {
     /// Files that are being read, outermost first.
     open: Vec<PathBuf>,
     notified: Vec<(String, Span)>,
+    /// Arguments that some `module_defaults` gives, as `module.argument`.
+    defaulted: BTreeSet<String>,
     handler_names: BTreeSet<String>,
     diags: Diagnostics,
 }
@@ -78,6 +99,8 @@ struct Context {
     /// Folder of the file that holds the list.
     folder: PathBuf,
     handlers: bool,
+    /// A condition around it may keep it from ever running.
+    conditional: bool,
 }
 
 #[derive(Clone)]
@@ -109,8 +132,26 @@ impl Parser<'_> {
                 return None;
             }
         };
+        let sealed = text.starts_with(vault::MARK);
+        let text = match sealed {
+            false => text,
+            true => match self.vault.open(&text) {
+                Ok(text) => text,
+                Err(error) => {
+                    let message = format!("`{}` cannot be read: {error}", path.display());
+                    self.fault(Diagnostic::error(message));
+                    return None;
+                }
+            },
+        };
         match yaml_source::parse(&path.to_string_lossy(), &text) {
-            Ok(document) => Some(document.root),
+            Ok(document) => {
+                // The values of sealed variables are secrets; words of sealed tasks are not.
+                if sealed && document.root.map().is_some() {
+                    self.vault.keep(&document.root.to_json());
+                }
+                Some(document.root)
+            }
             Err(faults) => {
                 self.diags.extend(faults);
                 None
@@ -150,28 +191,50 @@ impl Parser<'_> {
         out
     }
 
-    /// A value as data. `!unsafe` texts and vault values have no meaning yet and are refused.
+    /// A value as data; what is sealed is opened.
     fn data(&mut self, node: &Node) -> serde_json::Value {
-        self.refuse_tags(node);
-        node.to_json()
+        let mut out = node.to_json();
+        if self.check_tags(node)
+            && let Err(error) = self.vault.open_all(&mut out)
+        {
+            self.fault(node.error(error.to_string()));
+        }
+        out
     }
 
-    fn refuse_tags(&mut self, node: &Node) {
+    /// Whether there are tags; one that means nothing here is refused.
+    fn check_tags(&mut self, node: &Node) -> bool {
         match &node.value {
-            yaml_source::Value::Tagged(tag, _) => {
-                self.fault(node.error(format!("the tag `{tag}` is not supported here")));
+            yaml_source::Value::Tagged(tag, inner) => {
+                match tag.as_str() {
+                    "!unsafe" => {}
+                    "!vault" | "!vault-encrypted" if inner.str().is_some() => {}
+                    _ => {
+                        let fault = node.error(format!("the tag `{tag}` is not supported here"));
+                        self.fault(fault.suggest(tag, ["!vault", "!unsafe"]));
+                    }
+                }
+                true
             }
-            yaml_source::Value::Seq(items) => items.iter().for_each(|item| self.refuse_tags(item)),
-            yaml_source::Value::Map(map) => {
-                map.iter().for_each(|(_, value)| self.refuse_tags(value))
-            }
-            _ => {}
+            yaml_source::Value::Seq(items) => items
+                .iter()
+                .fold(false, |any, item| self.check_tags(item) | any),
+            yaml_source::Value::Map(map) => map
+                .iter()
+                .fold(false, |any, (_, value)| self.check_tags(value) | any),
+            _ => false,
         }
     }
 
     fn check_notifications(&mut self) {
         for (name, span) in std::mem::take(&mut self.notified) {
-            if !self.handler_names.contains(&name) {
+            let templated = |known: &String| {
+                crate::template::has_template(known) && matches_template(known, &name)
+            };
+            if !self.handler_names.contains(&name)
+                && !self.handler_names.iter().any(templated)
+                && !name.contains(" : ")
+            {
                 let fault =
                     span.error(format!("no handler has the name `{name}` or listens to it"));
                 let known: Vec<String> = self.handler_names.iter().cloned().collect();
@@ -179,6 +242,39 @@ impl Parser<'_> {
             }
         }
     }
+}
+
+/// The task that reads the first of these files that a host has.
+fn vars_file_task(names: &[(String, Span)], place: Place) -> Arc<Task> {
+    let files: Vec<serde_json::Value> =
+        names.iter().map(|(name, _)| name.as_str().into()).collect();
+    let args = serde_json::Map::from_iter([("file".to_owned(), files.into())]);
+    let mut task = Task::new(Action::IncludeVars { args }, place);
+    task.name = Some("Read variables".to_owned());
+    task.inherited.tags.push("always".to_owned());
+    Arc::new(task)
+}
+
+/// Whether a text with templates in it could become this one.
+fn matches_template(template: &str, text: &str) -> bool {
+    let mut rest = template;
+    let mut pieces = Vec::new();
+    while let Some((head, tail)) = rest.split_once("{{") {
+        pieces.push(head);
+        rest = tail.split_once("}}").map_or("", |(_, tail)| tail);
+    }
+    pieces.push(rest);
+    let (first, last) = (pieces[0], pieces[pieces.len() - 1]);
+    let Some(mut inner) = text.strip_prefix(first) else {
+        return false;
+    };
+    for piece in &pieces[1..pieces.len() - 1] {
+        match inner.find(piece) {
+            Some(at) => inner = &inner[at + piece.len()..],
+            None => return false,
+        }
+    }
+    inner.ends_with(last)
 }
 
 fn place(span: &Span) -> Place {

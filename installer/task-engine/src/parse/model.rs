@@ -1,5 +1,5 @@
 //! What playbooks and roles say, parsed and checked: the input of planning. Values still hold their templates.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,6 +28,84 @@ pub struct Playbook {
     pub files: BTreeMap<PathBuf, Arc<Vec<Item>>>,
     /// Folder of the playbook's file.
     pub folder: PathBuf,
+    /// What was sealed by Ansible Vault, and must be shown nowhere.
+    pub vault: Arc<crate::vault::Vault>,
+}
+
+impl Playbook {
+    /// Plays that say nothing of `become` say this from now on.
+    pub fn default_become(&mut self, wanted: bool, user: Option<&str>) {
+        for play in self.plays.iter_mut().filter(|_| wanted) {
+            let defaults = &mut Arc::make_mut(play).defaults;
+            defaults.r#become.get_or_insert(Json::Bool(true));
+            if let Some(user) = user {
+                defaults.become_user.get_or_insert(Json::from(user));
+            }
+        }
+    }
+
+    /// Whether any task may have to run as root, or as another user than the one who logs in.
+    pub fn becomes(&self) -> bool {
+        let of = |inherited: &Inherited| match &inherited.r#become {
+            None | Some(Json::Bool(false)) => false,
+            Some(_) => true,
+        };
+        fn items(list: &[Item], of: &dyn Fn(&Inherited) -> bool) -> bool {
+            list.iter().any(|item| match item {
+                Item::Task(task) => of(&task.inherited),
+                Item::Block(block) => {
+                    of(&block.inherited)
+                        || [&block.body, &block.rescue, &block.always]
+                            .iter()
+                            .any(|list| items(list, of))
+                }
+            })
+        }
+        let handlers = |list: &[Arc<Task>]| list.iter().any(|task| of(&task.inherited));
+        self.plays.iter().any(|play| {
+            of(&play.defaults)
+                || [&play.pre_tasks, &play.tasks, &play.post_tasks]
+                    .iter()
+                    .any(|list| items(list, &of))
+                || handlers(&play.handlers)
+                || play.roles.iter().any(|role| of(&role.inherited))
+        }) || self
+            .roles
+            .values()
+            .any(|role| items(&role.main, &of) || handlers(&role.handlers))
+            || self.files.values().any(|file| items(file, &of))
+    }
+}
+
+impl Playbook {
+    /// The titles of all tasks that a run can come to.
+    pub fn titles(&self) -> BTreeSet<String> {
+        fn walk(items: &[Item], out: &mut BTreeSet<String>) {
+            for item in items {
+                match item {
+                    Item::Task(task) => drop(out.insert(task.title())),
+                    Item::Block(block) => {
+                        walk(&block.body, out);
+                        walk(&block.rescue, out);
+                        walk(&block.always, out);
+                    }
+                }
+            }
+        }
+        let mut out = BTreeSet::new();
+        for play in &self.plays {
+            for items in [&play.pre_tasks, &play.tasks, &play.post_tasks] {
+                walk(items, &mut out);
+            }
+        }
+        for items in self.roles.values().map(|role| &role.main) {
+            walk(items, &mut out);
+        }
+        for items in self.files.values() {
+            walk(items, &mut out);
+        }
+        out
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +114,8 @@ pub struct Play {
     /// Ansible's host pattern, for example `compute:hybrid:!node-3`.
     pub hosts: String,
     pub gather_facts: Option<bool>,
+    /// Who logs in, where the inventory names nobody.
+    pub remote_user: Option<String>,
     pub vars: Map<String, Json>,
     pub defaults: Inherited,
     pub pre_tasks: Vec<Item>,
@@ -45,6 +125,11 @@ pub struct Play {
     pub handlers: Vec<Arc<Task>>,
     /// One failed node ends the play for all.
     pub any_errors_fatal: bool,
+    /// How many nodes the play works on at a time: the first batch, the second, and so on; the last entry counts for
+    /// all further ones. Empty: all at once.
+    pub serial: Vec<Allowance>,
+    /// When more than this share of a batch has failed, the others stop.
+    pub max_fail_percentage: Option<u8>,
     pub place: Place,
 }
 
@@ -52,7 +137,7 @@ pub struct Play {
 #[derive(Debug, Clone)]
 pub struct RoleUse {
     pub role: Arc<Role>,
-    /// Role parameters: all keys that are no keywords, and `vars`.
+    /// Role parameters: all keys that are no keywords. `vars` are weaker, and stand in `inherited`.
     pub params: Map<String, Json>,
     pub inherited: Inherited,
     pub place: Place,
@@ -68,13 +153,36 @@ pub struct Role {
     pub defaults: Map<String, Json>,
     pub vars: Map<String, Json>,
     pub graph: RoleGraph,
+    /// It may run more than once in a play with the same parameters.
+    pub allow_duplicates: bool,
+    /// For `vars_from` and `defaults_from`: all files of variables, by folder and name without ending.
+    pub more_vars: BTreeMap<(String, String), Map<String, Json>>,
 }
 
-/// `meta/graph.yml`: what the role needs of other nodes' roles, and what it provides to them.
+/// `meta/graph.yml`: what the role needs of other nodes' roles, what it provides to them, and how many nodes of a
+/// group may fail in it.
 #[derive(Debug, Clone, Default)]
 pub struct RoleGraph {
     pub needs: Vec<RoleNeed>,
     pub provides: Vec<String>,
+    pub budget: BTreeMap<String, Allowance>,
+}
+
+/// A number of nodes, or a share of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    Nodes(usize),
+    Percent(u8),
+}
+
+impl Allowance {
+    /// Of so many nodes, rounded down.
+    pub fn of(self, nodes: usize) -> usize {
+        match self {
+            Allowance::Nodes(count) => count.min(nodes),
+            Allowance::Percent(percent) => nodes * usize::from(percent) / 100,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -117,6 +225,14 @@ pub struct Inherited {
     pub check_mode: Option<bool>,
     pub no_log: Option<Json>,
     pub ignore_errors: Option<Json>,
+    /// Facts that a delegated task gathers belong to the host that it ran on.
+    pub delegate_facts: Option<bool>,
+    /// Arguments by module, outermost first.
+    pub module_defaults: Vec<Map<String, Json>>,
+    pub ignore_unreachable: Option<Json>,
+    pub any_errors_fatal: Option<bool>,
+    /// At most so many nodes run the task at the same time.
+    pub throttle: Option<Json>,
 }
 
 /// A bare expression, or a literal.
@@ -146,6 +262,26 @@ pub struct Task {
 }
 
 impl Task {
+    /// A task with nothing but its action.
+    pub fn new(action: Action, place: Place) -> Self {
+        Task {
+            name: None,
+            action,
+            inherited: Inherited::default(),
+            r#loop: None,
+            register: None,
+            notify: Vec::new(),
+            listen: Vec::new(),
+            changed_when: None,
+            failed_when: None,
+            until: None,
+            retries: None,
+            delay: None,
+            timeout: None,
+            place,
+        }
+    }
+
     /// What progress and errors call the task.
     pub fn title(&self) -> String {
         match &self.name {
@@ -162,6 +298,8 @@ pub struct Loop {
     pub index_variable: Option<String>,
     pub label: Option<Json>,
     pub pause_seconds: Option<Json>,
+    /// `ansible_loop` also has the items before and after, and all of them.
+    pub extended: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -182,8 +320,8 @@ pub enum LoopSource {
     Subelements(Json),
     /// `with_indexed_items`.
     Indexed(Json),
-    /// `with_first_found`: the first file that exists.
-    FirstFound(Json),
+    /// `with_first_found`, `with_fileglob` and others: what the lookup of that name gives.
+    Lookup(String, Json),
 }
 
 #[derive(Debug, Clone)]
@@ -222,16 +360,45 @@ pub enum Action {
     /// `include_tasks` with a file name that may hold a template.
     IncludeTasks {
         file: String,
+        /// Keywords for every task that is included.
+        apply: Inherited,
     },
     IncludeRole {
+        /// May hold a template.
         role: String,
-        tasks_from: String,
-        vars: Map<String, Json>,
+        from: RoleFiles,
+        apply: Inherited,
+        /// Its defaults and variables stay known to the tasks after it.
+        public: bool,
+    },
+    /// Puts the node into a group whose name comes from its variables.
+    GroupBy {
+        key: Json,
+        parents: Option<Json>,
+    },
+    /// A file of the node, brought to the deployment host.
+    Fetch {
+        args: Map<String, Json>,
+    },
+    /// Makes a node known, with its groups and variables, to the plays that follow.
+    AddHost {
+        args: Map<String, Json>,
     },
     IncludeVars {
-        file: Option<String>,
-        name: Option<String>,
+        args: Map<String, Json>,
     },
+    /// A role's `meta/argument_specs.yml`, checked where the role begins.
+    ValidateArguments {
+        role: String,
+        options: Map<String, Json>,
+    },
+    /// A module that this product does not have, in a place that a condition may never let run: other systems' package
+    /// managers, mostly. It fails if it is come to.
+    Unsupported {
+        name: String,
+    },
+    /// `meta: end_role`: the rest of the role is left out.
+    EndRole,
     /// `wait_for_connection`, `ping` of the connection: the link itself.
     WaitForConnection {
         timeout: Option<Json>,
@@ -247,11 +414,41 @@ impl Action {
             Action::Assert { .. } => "assert",
             Action::Fail { .. } => "fail",
             Action::Pause { .. } => "pause",
-            Action::FlushHandlers | Action::Noop | Action::EndHost | Action::ClearFacts => "meta",
+            Action::FlushHandlers
+            | Action::Noop
+            | Action::EndHost
+            | Action::EndRole
+            | Action::ClearFacts => "meta",
+            Action::ValidateArguments { .. } => "validate_argument_spec",
+            Action::Unsupported { name } => name,
             Action::IncludeTasks { .. } => "include_tasks",
             Action::IncludeRole { .. } => "include_role",
+            Action::GroupBy { .. } => "group_by",
+            Action::AddHost { .. } => "add_host",
+            Action::Fetch { .. } => "fetch",
             Action::IncludeVars { .. } => "include_vars",
             Action::WaitForConnection { .. } => "wait_for_connection",
+        }
+    }
+}
+
+/// Which files of a role are meant, without their endings; `main` where nothing is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleFiles {
+    pub tasks: String,
+    pub vars: String,
+    pub defaults: String,
+    pub handlers: String,
+}
+
+impl Default for RoleFiles {
+    fn default() -> Self {
+        let main = || "main".to_owned();
+        RoleFiles {
+            tasks: main(),
+            vars: main(),
+            defaults: main(),
+            handlers: main(),
         }
     }
 }

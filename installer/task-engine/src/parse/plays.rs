@@ -20,7 +20,10 @@ const PLAY: &[&str] = &[
     "post_tasks",
     "handlers",
     "strategy",
+    "serial",
+    "max_fail_percentage",
     "import_playbook",
+    "vars_prompt",
 ];
 
 impl Parser<'_> {
@@ -67,6 +70,11 @@ impl Parser<'_> {
         for key in map.keys().filter(|key| !known.contains(&key.text.as_str())) {
             self.unknown_key(key, "a play", &known);
         }
+        if let Some((key, _)) = map.get_entry("vars_prompt") {
+            let fault =
+                key.error("`vars_prompt` is not supported: nothing is asked while a playbook runs");
+            self.fault(fault.expected("`vars`, `vars_files`, or `--extra-vars @FILE`"));
+        }
         let hosts = map.required("hosts", "a play", &item.span, &mut self.diags)?;
         let hosts = super::texts(hosts, "`hosts`", &mut self.diags);
         let hosts = hosts
@@ -77,9 +85,26 @@ impl Parser<'_> {
         let mut vars = get(map, "vars")
             .map(|node| self.vars(node, "`vars`"))
             .unwrap_or_default();
+        // Names with templates differ from host to host: those are read when the host's facts are known.
+        let mut later = Vec::new();
         if let Some(node) = get(map, "vars_files") {
-            for (name, span) in super::texts(node, "`vars_files`", &mut self.diags) {
-                if let Some(root) = self.read(&self.folder.join(name), Some(&span)) {
+            for entry in node.seq().unwrap_or(std::slice::from_ref(node)) {
+                let names = super::texts(entry, "`vars_files`", &mut self.diags);
+                if names
+                    .iter()
+                    .any(|(name, _)| crate::template::has_template(name))
+                {
+                    later.push((names, place(&entry.span)));
+                    continue;
+                }
+                let found = names.iter().find_map(|(name, _)| {
+                    let path = self.folder.join(name);
+                    path.is_file().then_some(path)
+                });
+                let path = found.or_else(|| names.first().map(|(name, _)| self.folder.join(name)));
+                if let Some(path) = path
+                    && let Some(root) = self.read(&path, Some(&entry.span))
+                {
                     vars.extend(self.vars(&root, "a file of variables"));
                 }
             }
@@ -93,6 +118,7 @@ impl Parser<'_> {
             role: None,
             folder: self.folder.clone(),
             handlers: false,
+            conditional: map.contains_key("when"),
         };
         let list = |parser: &mut Self, name: &str, handlers: bool| -> Vec<Item> {
             let context = Context {
@@ -104,23 +130,47 @@ impl Parser<'_> {
                 .unwrap_or_default()
         };
         let handlers = list(self, "handlers", true);
-        let (pre_tasks, tasks, post_tasks) = (
-            list(self, "pre_tasks", false),
-            list(self, "tasks", false),
-            list(self, "post_tasks", false),
-        );
+        let mut pre_tasks: Vec<Item> = later
+            .into_iter()
+            .map(|(names, place)| Item::Task(super::vars_file_task(&names, place)))
+            .collect();
+        pre_tasks.extend(list(self, "pre_tasks", false));
+        let (tasks, post_tasks) = (list(self, "tasks", false), list(self, "post_tasks", false));
         let mut roles = Vec::new();
         if let Some(items) =
             get(map, "roles").and_then(|node| node.as_seq("`roles`", &mut self.diags))
         {
             for item in items {
-                if let Some(role) = self.role_use(item) {
+                if let Some(role) = self.role_use(item)
+                    && is_new(&roles, &role)
+                {
                     self.with_dependencies(role, &mut roles, 0, &item.span);
                 }
             }
         }
         let name = get(map, "name").and_then(|node| node.as_text("`name`", &mut self.diags));
+        let serial = match get(map, "serial") {
+            None => Vec::new(),
+            Some(node) => match node.seq() {
+                Some(items) => items
+                    .iter()
+                    .filter_map(|item| self.allowance(item, "`serial`"))
+                    .collect(),
+                None => self.allowance(node, "`serial`").into_iter().collect(),
+            },
+        };
+        let max_fail_percentage = get(map, "max_fail_percentage").and_then(|node| {
+            let share = node.as_int("`max_fail_percentage`", &mut self.diags)?;
+            let share = u8::try_from(share).ok().filter(|share| *share <= 100);
+            if share.is_none() {
+                let fault = node.error("`max_fail_percentage` is out of range");
+                self.fault(fault.expected("0 to 100"));
+            }
+            share
+        });
         Some(Play {
+            serial,
+            max_fail_percentage,
             name: name.unwrap_or_else(|| hosts.clone()),
             gather_facts: get(map, "gather_facts")
                 .and_then(|node| node.as_bool("`gather_facts`", &mut self.diags)),
@@ -128,6 +178,8 @@ impl Parser<'_> {
                 .and_then(|node| node.as_bool("`any_errors_fatal`", &mut self.diags))
                 .unwrap_or(false),
             handlers: self.handlers(&handlers),
+            remote_user: get(map, "remote_user")
+                .and_then(|node| node.as_text("`remote_user`", &mut self.diags)),
             place: place(&item.span),
             hosts,
             vars,
@@ -154,10 +206,14 @@ impl Parser<'_> {
             )));
             return;
         }
-        for dependency in self.dependencies(&role.role) {
-            if !out.iter().any(|other| {
-                other.role.name == dependency.role.name && other.params == dependency.params
-            }) {
+        for mut dependency in self.dependencies(&role.role) {
+            // Conditions, tags and `become` of a role are those of what it depends on, too.
+            let (own, outer) = (&mut dependency.inherited, &role.inherited);
+            own.when = outer.when.iter().chain(&own.when).cloned().collect();
+            own.tags = outer.tags.iter().chain(&own.tags).cloned().collect();
+            own.r#become = own.r#become.take().or_else(|| outer.r#become.clone());
+            own.become_user = own.become_user.take().or_else(|| outer.become_user.clone());
+            if is_new(out, &dependency) {
                 self.with_dependencies(dependency, out, depth + 1, span);
             }
         }
@@ -183,8 +239,8 @@ impl Parser<'_> {
         };
         let text = name.as_str("`role`", &mut self.diags)?;
         let role = self.role(text, &name.span)?;
-        let mut inherited = self.inherited(map);
-        let mut params = std::mem::take(&mut inherited.vars);
+        let inherited = self.inherited(map);
+        let mut params = serde_json::Map::new();
         for (key, node) in map
             .iter()
             .filter(|(key, _)| key.text != "role" && !SHARED.contains(&key.text.as_str()))
@@ -199,4 +255,15 @@ impl Parser<'_> {
             place: place(&item.span),
         })
     }
+}
+
+/// A role runs once in a play with the same parameters, unless it says that it may run again.
+fn is_new(before: &[RoleUse], role: &RoleUse) -> bool {
+    role.role.allow_duplicates
+        || !before.iter().any(|other| {
+            other.role.name == role.role.name
+                && other.params == role.params
+                && other.inherited.vars == role.inherited.vars
+                && other.inherited.when == role.inherited.when
+        })
 }

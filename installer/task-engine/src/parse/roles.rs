@@ -5,7 +5,10 @@ use std::sync::Arc;
 use graph::Need;
 use yaml_source::{Fault, Node, Span};
 
-use super::{Context, Parser, Role, RoleContext, RoleGraph, RoleNeed, RoleUse, get, place, texts};
+use super::{
+    Action, Context, Item, Parser, Role, RoleContext, RoleFiles, RoleGraph, RoleNeed, RoleUse,
+    Task, get, place, texts,
+};
 
 impl Parser<'_> {
     /// The role of this name, read once. `None` after a fault was noted.
@@ -46,10 +49,7 @@ impl Parser<'_> {
 
     /// The roles that `meta/main.yml` of a role names, to be run before it.
     pub(super) fn dependencies(&mut self, role: &Role) -> Vec<RoleUse> {
-        let Some(path) = Self::yaml_file(&role.path.join("meta/main")) else {
-            return Vec::new();
-        };
-        let Some(root) = self.read(&path, None) else {
+        let Some(root) = self.role_meta(&role.path) else {
             return Vec::new();
         };
         let Some(list) = root.map().and_then(|map| get(map, "dependencies")) else {
@@ -72,8 +72,16 @@ impl Parser<'_> {
             }),
             folder: path.join("tasks"),
             handlers: false,
+            conditional: false,
         };
+        let meta = self.role_meta(&path);
         let mut role = Role {
+            allow_duplicates: meta
+                .as_ref()
+                .and_then(|meta| get(meta.map()?, "allow_duplicates"))
+                .and_then(|node| node.as_bool("`allow_duplicates`", &mut self.diags))
+                .unwrap_or(false),
+            more_vars: self.more_vars(&path),
             name: name.to_owned(),
             defaults: self.role_vars(&path, "defaults"),
             vars: self.role_vars(&path, "vars"),
@@ -94,7 +102,161 @@ impl Parser<'_> {
         if let Some(file) = Self::yaml_file(&role.path.join("tasks/main")) {
             role.main = self.task_file(&file, &context, span);
         }
+        if let Some(check) = self.argument_specs(&role.path, name) {
+            let mut items = vec![Item::Task(check)];
+            items.extend(role.main.iter().cloned());
+            role.main = Arc::new(items);
+        }
         role
+    }
+
+    fn role_meta(&mut self, role: &std::path::Path) -> Option<Node> {
+        let path = Self::yaml_file(&role.join("meta/main"))?;
+        self.read(&path, None)
+    }
+
+    /// The check of the role's entry point `main`, if it describes its arguments.
+    fn argument_specs(&mut self, role: &std::path::Path, name: &str) -> Option<Arc<Task>> {
+        let root = match Self::yaml_file(&role.join("meta/argument_specs")) {
+            Some(path) => self.read(&path, None)?,
+            None => self.role_meta(role)?,
+        };
+        let specs = get(root.map()?, "argument_specs")?;
+        let main = get(specs.map()?, "main")?;
+        let options = get(main.map()?, "options")?;
+        let serde_json::Value::Object(map) = self.data(options) else {
+            return None;
+        };
+        let mut task = Task::new(
+            Action::ValidateArguments {
+                role: name.to_owned(),
+                options: map,
+            },
+            place(&options.span),
+        );
+        task.name = Some("Check the role's arguments".to_owned());
+        task.inherited.tags.push("always".to_owned());
+        Some(Arc::new(task))
+    }
+
+    /// The role with other files of variables and handlers than `main`.
+    pub(super) fn role_with(
+        &mut self,
+        role: &Arc<Role>,
+        from: &RoleFiles,
+        span: &Span,
+    ) -> Option<Arc<Role>> {
+        if from.vars == "main" && from.defaults == "main" && from.handlers == "main" {
+            return Some(role.clone());
+        }
+        let mut faults = Vec::new();
+        let mut other =
+            |folder: &str, name: &str, own: &serde_json::Map<String, serde_json::Value>| {
+                if name == "main" || crate::template::has_template(name) {
+                    return own.clone();
+                }
+                match role.more_vars.get(&(folder.to_owned(), name.to_owned())) {
+                    Some(found) => found.clone(),
+                    None => {
+                        faults.push(span.error(format!(
+                            "the role `{}` has no file `{folder}/{name}`",
+                            role.name
+                        )));
+                        own.clone()
+                    }
+                }
+            };
+        let defaults = other("defaults", &from.defaults, &role.defaults);
+        let vars = other("vars", &from.vars, &role.vars);
+        faults.into_iter().for_each(|fault| self.fault(fault));
+        let handlers = match from.handlers.as_str() {
+            "main" => role.handlers.clone(),
+            name => {
+                let Some(file) = Self::yaml_file(&role.path.join("handlers").join(name)) else {
+                    self.fault(span.error(format!(
+                        "the role `{}` has no file `handlers/{name}`",
+                        role.name
+                    )));
+                    return None;
+                };
+                let context = Context {
+                    role: Some(RoleContext {
+                        name: role.name.clone(),
+                        path: role.path.clone(),
+                    }),
+                    folder: role.path.join("handlers"),
+                    handlers: true,
+                    conditional: false,
+                };
+                let items = self.task_file(&file, &context, span);
+                self.handlers(&items)
+            }
+        };
+        Some(Arc::new(Role {
+            defaults,
+            vars,
+            handlers,
+            ..Role::clone(role)
+        }))
+    }
+
+    /// Files beside `main.yml` in `vars/` and `defaults/`, for `vars_from` and `defaults_from`. Their faults are told
+    /// when one is asked for: some roles keep other things there.
+    fn more_vars(
+        &mut self,
+        role: &std::path::Path,
+    ) -> std::collections::BTreeMap<(String, String), serde_json::Map<String, serde_json::Value>>
+    {
+        let mut out = std::collections::BTreeMap::new();
+        for folder in ["vars", "defaults"] {
+            let Ok(entries) = std::fs::read_dir(role.join(folder)) else {
+                continue;
+            };
+            for path in entries.flatten().map(|entry| entry.path()) {
+                let ending = path.extension().and_then(|ending| ending.to_str());
+                let stem = path
+                    .file_stem()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                if !matches!(ending, Some("yml" | "yaml")) || stem == "main" || !path.is_file() {
+                    continue;
+                }
+                let before = std::mem::take(&mut self.diags);
+                let found = self
+                    .read(&path, None)
+                    .map(|root| self.vars(&root, "a file of variables"));
+                let faults = std::mem::replace(&mut self.diags, before);
+                if let (Some(vars), false) = (found, faults.has_errors()) {
+                    out.insert((folder.to_owned(), stem), vars);
+                }
+            }
+        }
+        out
+    }
+
+    /// Roles whose name a text with templates can become. One that cannot be read is left out: it is a fault only when
+    /// a host comes to it.
+    pub(super) fn roles_like(&mut self, pattern: &str) -> Vec<String> {
+        let mut names = self.role_names();
+        names.sort();
+        names.dedup();
+        names.retain(|name| super::matches_template(pattern, name));
+        // Everything matches a name that is one template: then only the roles beside the playbook can be meant.
+        let mut out = Vec::new();
+        for name in names {
+            let before = std::mem::take(&mut self.diags);
+            let span = Span::new(Arc::new(diagnostics::Source::new("", "")), 1, 1, 1);
+            let found = self.role(&name, &span);
+            let faults = std::mem::replace(&mut self.diags, before);
+            match (found, faults.has_errors()) {
+                (Some(_), false) => out.push(name),
+                _ => {
+                    self.roles.insert(name, None);
+                }
+            }
+        }
+        out
     }
 
     /// `defaults/main.yml`, or all files of the folder `defaults/main/`.
@@ -137,7 +299,20 @@ impl Parser<'_> {
         let Some(map) = root.as_map("a role's graph", &mut self.diags) else {
             return out;
         };
-        map.check_keys("a role's graph", &["needs", "provides"], &mut self.diags);
+        map.check_keys(
+            "a role's graph",
+            &["needs", "provides", "budget"],
+            &mut self.diags,
+        );
+        if let Some(budget) =
+            get(map, "budget").and_then(|node| node.as_map("`budget`", &mut self.diags))
+        {
+            for (group, node) in budget.iter() {
+                let allowed = self.allowance(node, "a budget");
+                out.budget
+                    .extend(allowed.map(|allowed| (group.text.clone(), allowed)));
+            }
+        }
         if let Some(node) = get(map, "provides") {
             out.provides = texts(node, "`provides`", &mut self.diags)
                 .into_iter()

@@ -1,32 +1,13 @@
-//! Task lists: tasks, blocks, imports and includes.
-use std::path::{Path, PathBuf};
+//! Task lists: tasks, blocks and handlers.
+use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Map as JsonMap, Value as Json};
+use serde_json::Value as Json;
 use yaml_source::{Fault, Key, Map, Node, Span};
 
+use super::action::{CONTROLLER, is_elsewhere};
 use super::keywords::{BLOCK, SHARED, TASK, UNSUPPORTED};
-use super::{
-    Action, Block, Context, Inherited, Item, Loop, LoopSource, ModuleSpec, Parser, Task, get,
-    place, short_name, texts,
-};
-
-/// Modules that run here and not on the node.
-const CONTROLLER: &[&str] = &[
-    "assert",
-    "debug",
-    "fail",
-    "import_role",
-    "import_tasks",
-    "include",
-    "include_role",
-    "include_tasks",
-    "include_vars",
-    "meta",
-    "pause",
-    "set_fact",
-    "wait_for_connection",
-];
+use super::{Block, Context, Item, Parser, Task, get, place, short_name, texts};
 
 impl Parser<'_> {
     /// A file of tasks, read once.
@@ -89,28 +70,40 @@ impl Parser<'_> {
             return self.block(node, map, context);
         }
         let (key, value) = self.action_key(node, map)?;
-        let inherited = self.inherited(map);
+        let mut inherited = self.inherited(map);
+        let context = &Context {
+            conditional: context.conditional || map.contains_key("when"),
+            ..context.clone()
+        };
+        // `action: copy src=a dest=b`, and the same on the deployment host.
+        let unfolded;
+        let (key, value) = match key.text.as_str() {
+            "action" | "local_action" => {
+                if key.text == "local_action" {
+                    inherited.delegate_to = Some(Json::from("localhost"));
+                }
+                unfolded = self.unfold(key, value)?;
+                (&unfolded.0, &unfolded.1)
+            }
+            _ => (key, value),
+        };
         match short_name(&key.text) {
             "import_tasks" => return self.import_tasks(key, value, map, inherited, context),
-            "import_role" => return self.import_role(key, value, inherited),
+            "import_role" => return self.import_role(key, value, inherited, context),
             _ => {}
         }
         let action = self.action(key, value, map, context)?;
         let mut task = Task {
             name: get(map, "name").and_then(|node| node.as_text("`name`", &mut self.diags)),
-            action,
             inherited,
             r#loop: self.looping(map),
-            register: None,
-            notify: Vec::new(),
-            listen: Vec::new(),
-            changed_when: None,
-            failed_when: None,
-            until: None,
             retries: get(map, "retries").map(|node| self.data(node)),
             delay: get(map, "delay").map(|node| self.data(node)),
-            timeout: get(map, "timeout").map(|node| self.data(node)),
-            place: place(&node.span),
+            timeout: match (get(map, "timeout"), self.waits(map)) {
+                (Some(node), _) => Some(self.data(node)),
+                (None, limit) => limit,
+            },
+            ..Task::new(action, place(&node.span))
         };
         if let Some(node) = get(map, "register") {
             task.register = node
@@ -156,13 +149,16 @@ impl Parser<'_> {
         let is_keyword = |key: &Key| {
             let key = key.text.as_str();
             SHARED.contains(&key)
-                || (TASK.contains(&key) && key != "action")
+                || (TASK.contains(&key) && !matches!(key, "action" | "local_action"))
                 || key.starts_with("with_")
         };
         let mut found: Vec<(&Key, &Node)> = Vec::new();
         for (key, value) in map.iter().filter(|(key, _)| !is_keyword(key)) {
             let name = short_name(&key.text);
-            if name == "action" || CONTROLLER.contains(&name) || self.catalogue.get(name).is_some()
+            if matches!(name, "action" | "local_action")
+                || CONTROLLER.contains(&name)
+                || self.catalogue.get(name).is_some()
+                || is_elsewhere(&key.text)
             {
                 found.push((key, value));
             } else {
@@ -190,6 +186,49 @@ impl Parser<'_> {
         }
     }
 
+    /// The module and its arguments inside `action`.
+    fn unfold(&mut self, key: &Key, value: &Node) -> Option<(Key, Node)> {
+        let named = |text: &str, span: &Span| Key {
+            span: span.clone(),
+            text: text.to_owned(),
+            value: yaml_source::Value::String(text.to_owned()),
+        };
+        let (inner, args) = if let Some(text) = value.str() {
+            let text = text.trim();
+            let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+            let rest = match rest.trim() {
+                "" => yaml_source::Value::Null,
+                rest => yaml_source::Value::String(rest.to_owned()),
+            };
+            (
+                named(name, &value.span),
+                Node::new(value.span.clone(), rest),
+            )
+        } else {
+            let map = value.as_map(&format!("`{}`", key.text), &mut self.diags)?;
+            let Some(module) = get(map, "module") else {
+                self.fault(key.error(format!("`{}` lacks `module`", key.text)));
+                return None;
+            };
+            let name = module.as_str("`module`", &mut self.diags)?;
+            let mut rest = Map::default();
+            for (key, value) in map.iter().filter(|(key, _)| key.text != "module") {
+                rest.insert(key.clone(), value.clone());
+            }
+            let rest = Node::new(value.span.clone(), yaml_source::Value::Map(rest));
+            (named(name, &module.span), rest)
+        };
+        let name = short_name(&inner.text);
+        if !CONTROLLER.contains(&name)
+            && self.catalogue.get(name).is_none()
+            && !is_elsewhere(&inner.text)
+        {
+            self.unknown_module(&inner);
+            return None;
+        }
+        Some((inner, args))
+    }
+
     fn unknown_module(&mut self, key: &Key) {
         if UNSUPPORTED.contains(&key.text.as_str()) {
             return self.unknown_key(key, "a task", &[]);
@@ -210,6 +249,10 @@ impl Parser<'_> {
             self.unknown_key(key, "a block", &known);
         }
         let inherited = self.inherited(map);
+        let context = &Context {
+            conditional: context.conditional || map.contains_key("when"),
+            ..context.clone()
+        };
         let mut list = |name: &str| {
             map.get(name)
                 .map(|node| self.task_list(node, context))
@@ -226,425 +269,5 @@ impl Parser<'_> {
             role: None,
             place: place(&node.span),
         })))
-    }
-
-    fn import_tasks(
-        &mut self,
-        key: &Key,
-        value: &Node,
-        map: &Map,
-        inherited: Inherited,
-        context: &Context,
-    ) -> Option<Item> {
-        let file = self.file_name(key, value)?;
-        if map
-            .keys()
-            .any(|key| key.text == "loop" || key.text.starts_with("with_"))
-        {
-            self.fault(
-                key.error("`import_tasks` cannot be looped")
-                    .expected("`include_tasks`"),
-            );
-        }
-        if crate::template::has_template(&file) {
-            self.fault(
-                value
-                    .error("the file of `import_tasks` must be known beforehand")
-                    .expected("`include_tasks`"),
-            );
-            return None;
-        }
-        let path = self.task_path(&file, context, &value.span)?;
-        if self.open.contains(&path) {
-            self.fault(value.error(format!("`{file}` imports itself")));
-            return None;
-        }
-        let body = self.task_file(&path, context, &value.span).to_vec();
-        Some(self.imported(key, inherited, body, None))
-    }
-
-    fn import_role(&mut self, key: &Key, value: &Node, inherited: Inherited) -> Option<Item> {
-        let (name, span, tasks_from) = self.role_reference(key, value)?;
-        let role = self.role(&name, &span)?;
-        let body = match tasks_from {
-            None => role.main.clone(),
-            Some(file) => self.role_file(&role, &file, &span)?,
-        };
-        Some(self.imported(key, inherited, body.to_vec(), Some(role)))
-    }
-
-    fn imported(
-        &mut self,
-        key: &Key,
-        inherited: Inherited,
-        body: Vec<Item>,
-        role: Option<Arc<super::Role>>,
-    ) -> Item {
-        let (rescue, always) = (Vec::new(), Vec::new());
-        Item::Block(Arc::new(Block {
-            name: None,
-            inherited,
-            body,
-            rescue,
-            always,
-            role,
-            place: place(&key.span),
-        }))
-    }
-
-    fn action(&mut self, key: &Key, value: &Node, map: &Map, context: &Context) -> Option<Action> {
-        let name = short_name(&key.text);
-        if name == "action" {
-            self.fault(
-                key.error("`action` is not supported")
-                    .expected("the module's name as the key"),
-            );
-            return None;
-        }
-        let mut more = get(map, "args");
-        let spec = |args: &[&str], free_form| ModuleSpec {
-            args: args
-                .iter()
-                .map(|name| super::ArgSpec {
-                    name: (*name).to_owned(),
-                    ..Default::default()
-                })
-                .collect(),
-            free_form,
-            idempotent: true,
-        };
-        let mut plain = |parser: &mut Self, names: &[&str], free_form| {
-            let spec = spec(names, free_form);
-            match parser.arguments(key, value, more.take(), &spec) {
-                super::Args::Map(args) => Some(args),
-                super::Args::Template(_) => {
-                    parser.fault(
-                        value.error(format!("the arguments of `{name}` must be written out")),
-                    );
-                    None
-                }
-            }
-        };
-        Some(match name {
-            "set_fact" => {
-                let mut facts = match value.map() {
-                    Some(_) => self.vars(value, "`set_fact`"),
-                    None => plain(self, &[], None)?,
-                };
-                facts.remove("cacheable");
-                Action::SetFact { facts }
-            }
-            "debug" => {
-                let mut args = plain(self, &["msg", "var", "verbosity"], None)?;
-                let var = args
-                    .remove("var")
-                    .and_then(|var| var.as_str().map(str::to_owned));
-                let verbosity = args
-                    .remove("verbosity")
-                    .and_then(|level| level.as_i64())
-                    .unwrap_or(0);
-                Action::Debug {
-                    msg: args.remove("msg"),
-                    var,
-                    verbosity,
-                }
-            }
-            "assert" => {
-                let mut args = plain(
-                    self,
-                    &["that", "fail_msg", "msg", "success_msg", "quiet"],
-                    None,
-                )?;
-                let that = match value.map().and_then(|map| get(map, "that")) {
-                    Some(node) => self.conditions(node, "that"),
-                    None => {
-                        self.fault(key.error("`assert` lacks `that`"));
-                        Vec::new()
-                    }
-                };
-                let fail_msg = args.remove("fail_msg").or_else(|| args.remove("msg"));
-                let quiet = args
-                    .remove("quiet")
-                    .and_then(|quiet| quiet.as_bool())
-                    .unwrap_or(false);
-                Action::Assert {
-                    that,
-                    fail_msg,
-                    success_msg: args.remove("success_msg"),
-                    quiet,
-                }
-            }
-            "fail" => Action::Fail {
-                msg: plain(self, &["msg"], None)?.remove("msg"),
-            },
-            "pause" => {
-                let mut args = plain(self, &["seconds", "minutes"], None)?;
-                let seconds = match (args.remove("seconds"), args.remove("minutes")) {
-                    (Some(seconds), _) => seconds,
-                    (None, Some(Json::Number(minutes))) => {
-                        Json::from(minutes.as_f64().unwrap_or(0.0) * 60.0)
-                    }
-                    _ => {
-                        self.fault(
-                            key.error("`pause` cannot wait for a key")
-                                .expected("`seconds` or `minutes`"),
-                        );
-                        return None;
-                    }
-                };
-                Action::Pause { seconds }
-            }
-            "meta" => self.meta(value)?,
-            "include_tasks" | "include" => {
-                let file = self.file_name(key, value)?;
-                if crate::template::has_template(&file) {
-                    self.read_all_task_files(context, &key.span);
-                } else {
-                    let path = self.task_path(&file, context, &value.span)?;
-                    if !self.open.contains(&path) {
-                        self.task_file(&path, context, &value.span);
-                    }
-                }
-                Action::IncludeTasks { file }
-            }
-            "include_role" => {
-                let (role, span, tasks_from) = self.role_reference(key, value)?;
-                let tasks_from = tasks_from.unwrap_or_else(|| "main".to_owned());
-                if let Some(role) = self.role(&role, &span)
-                    && tasks_from != "main"
-                {
-                    self.role_file(&role, &tasks_from, &span)?;
-                }
-                Action::IncludeRole {
-                    role,
-                    tasks_from,
-                    vars: JsonMap::new(),
-                }
-            }
-            "include_vars" => {
-                let mut args = plain(self, &["file", "name"], Some("file"))?;
-                let mut text = |name: &str| {
-                    args.remove(name)
-                        .and_then(|value| value.as_str().map(str::to_owned))
-                };
-                Action::IncludeVars {
-                    file: text("file"),
-                    name: text("name"),
-                }
-            }
-            "wait_for_connection" => {
-                let mut args = plain(
-                    self,
-                    &["timeout", "delay", "sleep", "connect_timeout"],
-                    None,
-                )?;
-                Action::WaitForConnection {
-                    timeout: args.remove("timeout"),
-                }
-            }
-            name => {
-                let spec = self.catalogue.get(name)?;
-                Action::Module {
-                    name: name.to_owned(),
-                    args: self.arguments(key, value, more, spec),
-                }
-            }
-        })
-    }
-
-    fn meta(&mut self, value: &Node) -> Option<Action> {
-        const KNOWN: &[&str] = &[
-            "flush_handlers",
-            "noop",
-            "end_host",
-            "end_play",
-            "clear_facts",
-            "reset_connection",
-            "refresh_inventory",
-            "clear_host_errors",
-        ];
-        let word = value.as_str("`meta`", &mut self.diags)?;
-        Some(match word {
-            "flush_handlers" => Action::FlushHandlers,
-            "noop" | "reset_connection" | "refresh_inventory" | "clear_host_errors" => Action::Noop,
-            "end_host" | "end_play" => Action::EndHost,
-            "clear_facts" => Action::ClearFacts,
-            _ => {
-                let fault = value
-                    .error(format!("`meta` cannot `{word}`"))
-                    .suggest(word, KNOWN.iter().copied());
-                self.fault(fault);
-                return None;
-            }
-        })
-    }
-
-    /// The file that `include_tasks: x.yml` or `include_tasks: {file: x.yml}` names.
-    fn file_name(&mut self, key: &Key, value: &Node) -> Option<String> {
-        match value.map().and_then(|map| get(map, "file")) {
-            Some(node) => node.as_str("`file`", &mut self.diags).map(str::to_owned),
-            None => value
-                .as_str(&format!("`{}`", key.text), &mut self.diags)
-                .map(|text| text.trim().to_owned()),
-        }
-    }
-
-    fn role_reference(
-        &mut self,
-        key: &Key,
-        value: &Node,
-    ) -> Option<(String, Span, Option<String>)> {
-        let map = value.as_map(&format!("`{}`", key.text), &mut self.diags)?;
-        let known = [
-            "name",
-            "role",
-            "tasks_from",
-            "public",
-            "apply",
-            "handlers_from",
-            "vars_from",
-            "allow_duplicates",
-        ];
-        map.check_keys(&format!("`{}`", key.text), &known, &mut self.diags);
-        let Some(name) = get(map, "name").or_else(|| get(map, "role")) else {
-            self.fault(key.error(format!("`{}` lacks `name`", key.text)));
-            return None;
-        };
-        let text = name.as_str("`name`", &mut self.diags)?.to_owned();
-        if crate::template::has_template(&text) {
-            self.fault(name.error("the name of a role must be known beforehand"));
-            return None;
-        }
-        let tasks_from = match get(map, "tasks_from") {
-            Some(node) => Some(node.as_str("`tasks_from`", &mut self.diags)?.to_owned()),
-            None => None,
-        };
-        Some((text, name.span.clone(), tasks_from))
-    }
-
-    fn role_file(&mut self, role: &super::Role, file: &str, span: &Span) -> Option<Arc<Vec<Item>>> {
-        let Some(path) = Self::yaml_file(&role.path.join("tasks").join(file)) else {
-            self.fault(span.error(format!(
-                "the role `{}` has no task file `{file}`",
-                role.name
-            )));
-            return None;
-        };
-        let context = Context {
-            role: Some(super::RoleContext {
-                name: role.name.clone(),
-                path: role.path.clone(),
-            }),
-            folder: role.path.join("tasks"),
-            handlers: false,
-        };
-        Some(self.task_file(&path, &context, span))
-    }
-
-    /// Relative to the file that names it, else to the role's tasks, else to the playbook.
-    fn task_path(&mut self, file: &str, context: &Context, span: &Span) -> Option<PathBuf> {
-        let mut folders = vec![context.folder.clone()];
-        folders.extend(context.role.iter().map(|role| role.path.join("tasks")));
-        folders.push(self.folder.clone());
-        let found = folders
-            .iter()
-            .find_map(|folder| Self::yaml_file(&folder.join(file)));
-        if found.is_none() {
-            let role = context
-                .role
-                .as_ref()
-                .map(|role| format!(" of the role `{}`", role.name))
-                .unwrap_or_default();
-            self.fault(span.error(format!("there is no task file `{file}`{role}")));
-        }
-        found
-    }
-
-    /// For an include whose file name is known only at run time: every file that it can name is checked beforehand.
-    fn read_all_task_files(&mut self, context: &Context, span: &Span) {
-        let folder = context
-            .role
-            .as_ref()
-            .map_or(context.folder.clone(), |role| role.path.join("tasks"));
-        let mut folders = vec![folder];
-        while let Some(folder) = folders.pop() {
-            let Ok(entries) = std::fs::read_dir(&folder) else {
-                continue;
-            };
-            let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-            paths.sort();
-            for path in paths {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path
-                    .extension()
-                    .is_some_and(|ending| ending == "yml" || ending == "yaml")
-                    && !self.open.contains(&path)
-                    && context.role.is_some()
-                {
-                    self.task_file(&path, context, span);
-                }
-            }
-        }
-    }
-
-    fn looping(&mut self, map: &Map) -> Option<Loop> {
-        let mut found = None;
-        for (key, node) in map.iter() {
-            let source: fn(Json) -> LoopSource = match key.text.as_str() {
-                "loop" | "with_list" => LoopSource::List,
-                "with_items" | "with_flattened" => LoopSource::Items,
-                "with_dict" => LoopSource::Dict,
-                "with_sequence" => LoopSource::Sequence,
-                "with_nested" | "with_cartesian" => LoopSource::Nested,
-                "with_together" => LoopSource::Together,
-                "with_subelements" => LoopSource::Subelements,
-                "with_indexed_items" => LoopSource::Indexed,
-                "with_first_found" => LoopSource::FirstFound,
-                other if other.starts_with("with_") => {
-                    let known = [
-                        "with_items",
-                        "with_dict",
-                        "with_list",
-                        "with_sequence",
-                        "with_nested",
-                        "with_together",
-                    ];
-                    let fault = key.error(format!("the loop `{other}` is not supported"));
-                    self.fault(fault.suggest(other, known));
-                    continue;
-                }
-                _ => continue,
-            };
-            if found.is_some() {
-                self.fault(key.error("a task can have one loop only"));
-            }
-            found = Some(source(self.data(node)));
-        }
-        let mut out = Loop {
-            source: found?,
-            variable: "item".to_owned(),
-            index_variable: None,
-            label: None,
-            pause_seconds: None,
-        };
-        if let Some(control) =
-            get(map, "loop_control").and_then(|node| node.as_map("`loop_control`", &mut self.diags))
-        {
-            let known = ["loop_var", "index_var", "label", "pause", "extended"];
-            control.check_keys("`loop_control`", &known, &mut self.diags);
-            let mut name = |key: &str| {
-                get(control, key)
-                    .and_then(|node| node.as_str(key, &mut self.diags))
-                    .map(str::to_owned)
-            };
-            if let Some(variable) = name("loop_var") {
-                out.variable = variable;
-            }
-            out.index_variable = name("index_var");
-            out.label = get(control, "label").map(|node| self.data(node));
-            out.pause_seconds = get(control, "pause").map(|node| self.data(node));
-        }
-        Some(out)
     }
 }

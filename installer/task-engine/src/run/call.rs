@@ -11,11 +11,12 @@ use super::context::Context;
 use super::files;
 use super::item::{At, RoundEnd, registered};
 use super::node::{Node, lock};
+use super::reboot;
 use super::walk::Walk;
 use crate::event::{Event, Status};
 use crate::journal::{Entry, Step};
 use crate::link::LinkError;
-use crate::parse::{Args, Task};
+use crate::parse::{Args, Condition, Task};
 use crate::template::{TemplateError, display};
 use crate::vars::{Layer, Scope};
 
@@ -31,6 +32,8 @@ impl Walk {
     ) -> Result<RoundEnd, TemplateError> {
         let templates = &self.engine.templates;
         let retries = match (&task.retries, &task.until) {
+            // Nothing changes while it is waited.
+            _ if self.engine.check() => 0,
             (Some(retries), _) => integer(&templates.value(retries, scope)?)
                 .unwrap_or(3)
                 .max(0),
@@ -43,24 +46,15 @@ impl Walk {
                 .clamp(0, 3600),
             None => 5,
         };
-        let call = match self.call(task, context, scope, (module, args), at.no_log)? {
-            Ok(call) => call,
-            Err(failed) => return Ok(failed),
-        };
         let target = match self.target(context, scope)? {
             Ok(target) => target,
             Err(failed) => return Ok(failed),
         };
-        let hash = hex::encode(&Sha256::digest(hash_input(&call))[..6]);
-        let suffix = if self.in_handler { "h" } else { "" };
-        let id = format!(
-            "{}/{}/{}.{suffix}{}-{hash}/{}",
-            self.engine.spec.run,
-            self.node.spec.name,
-            self.work.id(),
-            at.number,
-            at.index
-        );
+        let call = match self.call(task, context, scope, (module, args), at.no_log, &target)? {
+            Ok(call) => call,
+            Err(failed) => return Ok(failed),
+        };
+        let id = self.id_of(&call, at);
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -73,9 +67,7 @@ impl Walk {
             let ended = self.send(task, &target, call).await;
             let ended = self.verdict(task, scope, ended, attempt)?;
             let again = match &task.until {
-                Some(until)
-                    if !ended.result.skipped && !matches!(ended.status, Status::Unknown { .. }) =>
-                {
+                Some(until) if !ended.result.skipped && ended.pending.is_none() => {
                     !self.conditions(until, &self.with_result(task, scope, &ended.result))?
                 }
                 // `retries` alone repeats what failed.
@@ -110,18 +102,45 @@ impl Walk {
         }
     }
 
+    /// The same in every run of the same input, so that what was done is not done again.
+    pub(super) fn id_of(&self, call: &Call, at: At) -> String {
+        let hash = hex::encode(&Sha256::digest(hash_input(call))[..6]);
+        let suffix = if self.in_handler { "h" } else { "" };
+        format!(
+            "{}/{}/{}.{suffix}{}-{hash}/{}",
+            self.engine.spec.run,
+            self.node.spec.name,
+            self.work.id(),
+            at.number,
+            at.index
+        )
+    }
+
     /// The call of a module with everything resolved; `Err` is a fault that no template is to blame for.
-    fn call(
+    pub(super) fn call(
         &self,
         task: &Task,
         context: &Context,
         scope: &Arc<Scope>,
         (module, args): (&str, &Args),
         no_log: bool,
+        target: &Node,
     ) -> Result<Result<Call, RoundEnd>, TemplateError> {
         let templates = &self.engine.templates;
+        let defaults = context
+            .inherited
+            .module_defaults
+            .iter()
+            .filter_map(|all| all.get(module)?.as_object());
+        let mut given = Map::new();
+        for map in defaults {
+            given.extend(map.clone());
+        }
         let args = match args {
-            Args::Map(map) => templates.value(&Json::Object(map.clone()), scope)?,
+            Args::Map(map) => {
+                given.extend(map.clone());
+                templates.value(&Json::Object(given), scope)?
+            }
             Args::Template(text) => templates.value(&Json::from(text.as_str()), scope)?,
         };
         let Json::Object(args) = args else {
@@ -155,11 +174,12 @@ impl Walk {
         }
         let becomes = self.flag(context.inherited.r#become.as_ref(), scope)?;
         let user = match (&context.inherited.become_user, becomes) {
-            (Some(user), true) => {
-                Some(display(&templates.value(user, scope)?)).filter(|user| user != "root")
-            }
-            _ => None,
+            (Some(user), true) => Some(display(&templates.value(user, scope)?)),
+            // The agent is root's where any task needs that; the others run as who logged in.
+            (_, false) => Some(target.spec.user.clone()),
+            (None, true) => None,
         };
+        let user = user.filter(|user| user != "root" && !user.is_empty());
         let timeout = match &task.timeout {
             Some(timeout) => integer(&templates.value(timeout, scope)?)
                 .and_then(|seconds| u32::try_from(seconds).ok()),
@@ -169,7 +189,10 @@ impl Walk {
             id: String::new(),
             module: module.to_owned(),
             args,
-            check: context.inherited.check_mode.unwrap_or(self.engine.check()),
+            check: match context.inherited.check_mode {
+                Some(false) if self.engine.check() => !is_reading(module, task),
+                wanted => wanted.unwrap_or(self.engine.check()),
+            },
             diff: self.engine.spec.diff && !no_log,
             become_user: user,
             environment,
@@ -181,7 +204,7 @@ impl Walk {
     }
 
     /// The node that the task runs on: this one, or the one that `delegate_to` names.
-    fn target(
+    pub(super) fn target(
         &self,
         context: &Context,
         scope: &Arc<Scope>,
@@ -190,8 +213,12 @@ impl Walk {
             return Ok(Ok(self.node.clone()));
         };
         let name = display(&self.engine.templates.value(raw, scope)?);
-        Ok(match self.engine.nodes.get(&name) {
-            Some(node) => Ok(node.clone()),
+        let found = self.engine.node(&name).or_else(|| {
+            let here = matches!(name.as_str(), "127.0.0.1" | "::1");
+            self.engine.node("localhost").filter(|_| here)
+        });
+        Ok(match found {
+            Some(node) => Ok(node),
             None if matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1") => {
                 Err(RoundEnd::failed(
                     "`delegate_to: localhost` is not supported: the deployment host runs no tasks of roles",
@@ -204,12 +231,18 @@ impl Walk {
     }
 
     /// Sends a call, unless an earlier part of this run has its result.
-    async fn send(&self, task: &Task, target: &Node, call: Call) -> RoundEnd {
+    pub(super) async fn send(&self, task: &Task, target: &Node, call: Call) -> RoundEnd {
         if let Some(result) = self.engine.finished.get(&call.id) {
             return RoundEnd {
                 resumed: true,
                 ..RoundEnd::ok(result.clone())
             };
+        }
+        if call.check && self.engine.spec.blank.contains(&target.spec.name) {
+            return RoundEnd::unknown(
+                super::INSTALLATION.to_owned(),
+                format!("`{}` is not installed yet", target.spec.name),
+            );
         }
         let (id, no_log, check) = (call.id.clone(), call.no_log, call.check);
         let (node, role, title) = (
@@ -229,17 +262,28 @@ impl Walk {
         if !no_log {
             lock(&self.engine.titles).insert(id.clone(), title.clone());
         }
-        let answer = target.link.run(call).await;
+        let args = call.args.clone();
+        let mut answer = target.link.run(call).await;
+        if let Ok(result) = &answer
+            && reboot::has_begun(result, check)
+        {
+            answer = reboot::finish(target, &id, &args, result.clone()).await;
+        }
         lock(&self.engine.titles).remove(&id);
         let ended = match answer {
             Ok(result) if result.failed => RoundEnd::new(Status::Failed, result),
             // What a command does cannot be foreseen.
-            Ok(result) if result.skipped && check => RoundEnd::new(
-                Status::Unknown {
-                    until: title.clone(),
+            Ok(result) if result.skipped && check => match never_changes(task) {
+                // It changes nothing, but what it would say is not known.
+                true => RoundEnd {
+                    pending: Some(title.clone()),
+                    ..RoundEnd::ok(result)
                 },
-                result,
-            ),
+                false => RoundEnd {
+                    result,
+                    ..RoundEnd::unknown(title.clone(), "what it does cannot be foreseen")
+                },
+            },
             Ok(result) if result.skipped => RoundEnd::new(Status::Skipped, result),
             Ok(result) => RoundEnd::ok(result),
             Err(error) => {
@@ -254,13 +298,24 @@ impl Walk {
                 failed
             }
         };
-        let step = Step::Ended {
-            failed: ended.result.failed,
-            changed: ended.result.changed,
-            result: (!no_log).then(|| ended.result.clone()),
-        };
-        self.note(&id, &title, step).await;
+        self.note_end(&id, &title, &ended.result, no_log).await;
         ended
+    }
+
+    /// Notes a task's end, without what is hidden.
+    pub(super) async fn note_end(&self, id: &str, title: &str, result: &TaskResult, no_log: bool) {
+        let (failed, changed) = (result.failed, result.changed);
+        let (mut result, mut whole) = ((!no_log).then(|| result.clone()), true);
+        if let Some(result) = &mut result {
+            whole = !self.engine.spec.hidden.result(result);
+        }
+        let step = Step::Ended {
+            failed,
+            changed,
+            result,
+            whole,
+        };
+        self.note(id, title, step).await;
     }
 
     /// Waits until the node's agent answers.
@@ -294,7 +349,7 @@ impl Walk {
             id: id.to_owned(),
             node,
             role,
-            title: title.to_owned(),
+            title: self.engine.spec.hidden.text(title).into_owned(),
             step,
         };
         if let Err(error) = self
@@ -309,7 +364,7 @@ impl Walk {
     }
 
     /// `failed_when` and `changed_when`.
-    fn verdict(
+    pub(super) fn verdict(
         &self,
         task: &Task,
         scope: &Arc<Scope>,
@@ -317,7 +372,8 @@ impl Walk {
         attempt: i64,
     ) -> Result<RoundEnd, TemplateError> {
         let mut ended = ended;
-        let decides = !matches!(ended.status, Status::Unknown { .. } | Status::Skipped)
+        let decides = ended.pending.is_none()
+            && ended.status != Status::Skipped
             && ended.result.data.get("unreachable") != Some(&Json::Bool(true));
         if task.until.is_some() {
             ended
@@ -365,6 +421,21 @@ fn integer(value: &Json) -> Option<i64> {
     value
         .as_i64()
         .or_else(|| display(value).trim().parse().ok())
+}
+
+/// `changed_when: false`: whoever wrote the task says that it only reads.
+fn never_changes(task: &Task) -> bool {
+    matches!(
+        task.changed_when.as_deref(),
+        Some([Condition::Literal(false)])
+    )
+}
+
+/// `check_mode: false` makes Ansible run a task in check mode. A plan must not change a node, so this is done only
+/// where the module, or whoever wrote the task, says that it reads.
+fn is_reading(module: &str, task: &Task) -> bool {
+    let reads = |module: &modules::Module| module.effect == modules::Effect::Reads;
+    never_changes(task) || modules::find(module).is_some_and(reads)
 }
 
 /// Everything that decides what the call does; the same input is the same task.

@@ -15,6 +15,9 @@ pub(crate) struct Context {
     /// Conditions, tags and environments of all levels, outermost first; of the rest the innermost.
     pub inherited: Inherited,
     pub role: Option<RoleLayers>,
+    play_number: usize,
+    /// The nodes that the play works on at the same time.
+    batch: Arc<Vec<String>>,
     /// Roles that the present one was imported or included from, outermost first.
     outer: Vec<RoleLayers>,
     play_vars: Layer,
@@ -27,6 +30,8 @@ pub(crate) struct Context {
 pub(crate) struct RoleLayers {
     pub role: Arc<Role>,
     defaults: Layer,
+    /// What the play says by `vars:` beside the role's name.
+    given: Layer,
     vars: Layer,
     magic: Layer,
 }
@@ -35,6 +40,7 @@ impl RoleLayers {
     fn new(role: &Arc<Role>) -> Self {
         RoleLayers {
             defaults: Layer::new(&role.defaults),
+            given: Layer::default(),
             vars: Layer::new(&role.vars),
             magic: Layer::ready([
                 ("role_name", Value::from(role.name.as_str())),
@@ -52,14 +58,24 @@ impl Context {
             inherited: work.play.defaults.clone(),
             outer: Vec::new(),
             role: None,
+            play_number: work.play_number,
+            batch: work.batch.clone(),
             play_vars: Layer::new(&work.play.vars),
             vars: Vec::new(),
             params: Vec::new(),
         };
         if let Part::Role(role) = &work.part {
-            context = context.enter(&role.inherited);
+            // Its `vars` are weaker than those of the role itself, and than results.
+            let keywords = Inherited {
+                vars: Map::new(),
+                ..role.inherited.clone()
+            };
+            context = context.enter(&keywords);
             context.params.push(Layer::new(&role.params));
-            context.role = Some(RoleLayers::new(&role.role));
+            context.role = Some(RoleLayers {
+                given: Layer::new(&role.inherited.vars),
+                ..RoleLayers::new(&role.role)
+            });
         }
         context
     }
@@ -77,7 +93,16 @@ impl Context {
         all.run_once = inner.run_once.or(all.run_once);
         all.check_mode = inner.check_mode.or(all.check_mode);
         all.no_log = inner.no_log.clone().or(all.no_log.take());
+        all.delegate_facts = inner.delegate_facts.or(all.delegate_facts);
+        all.module_defaults
+            .extend(inner.module_defaults.iter().cloned());
         all.ignore_errors = inner.ignore_errors.clone().or(all.ignore_errors.take());
+        all.ignore_unreachable = inner
+            .ignore_unreachable
+            .clone()
+            .or(all.ignore_unreachable.take());
+        all.any_errors_fatal = inner.any_errors_fatal.or(all.any_errors_fatal);
+        all.throttle = inner.throttle.clone().or(all.throttle.take());
         if !inner.vars.is_empty() {
             context.vars.push(Layer::new(&inner.vars));
         }
@@ -93,11 +118,11 @@ impl Context {
         context
     }
 
-    /// With more variables, for example those of an include's loop.
-    pub fn with_vars(&self, vars: &Map<String, Json>) -> Self {
+    /// With the variables of an include, which win over results.
+    pub fn with_params(&self, vars: &Map<String, Json>) -> Self {
         let mut context = self.clone();
         if !vars.is_empty() {
-            context.vars.push(Layer::new(vars));
+            context.params.push(Layer::new(vars));
         }
         context
     }
@@ -116,19 +141,40 @@ impl Context {
         unknown.extend(more);
         let role = self.role.as_ref();
         let roles = || self.outer.iter().chain(role);
+        let (public_defaults, public_vars) = node.published(self.play_number);
         let mut layers = Vec::with_capacity(16);
+        layers.extend(public_defaults);
         layers.extend(roles().map(|role| role.defaults.clone()));
         layers.push(node.inventory.clone());
         layers.extend(facts);
         layers.push(self.play_vars.clone());
-        layers.extend(roles().map(|role| role.vars.clone()));
+        layers.extend(public_vars);
+        layers.extend(roles().flat_map(|role| [role.given.clone(), role.vars.clone()]));
         layers.extend(self.vars.iter().cloned());
         layers.extend(set);
         layers.extend(self.params.iter().cloned());
         layers.push(engine.extra.clone());
         layers.push(engine.magic(node));
+        layers.push(engine.play_magic(self.play_number, &self.batch));
+        if let Some(parents) = self.parents() {
+            layers.push(parents);
+        }
         layers.extend(role.map(|role| role.magic.clone()));
         Scope::new(engine.templates.clone(), layers, unknown)
+    }
+
+    /// Names and folders of the roles that the present one was entered from, the nearest first.
+    fn parents(&self) -> Option<Layer> {
+        let outer = || self.outer.iter().rev().map(|layers| &layers.role);
+        outer().next()?;
+        let names: Vec<String> = outer().map(|role| role.name.clone()).collect();
+        let paths: Vec<String> = outer()
+            .map(|role| role.path.to_string_lossy().into_owned())
+            .collect();
+        Some(Layer::ready([
+            ("ansible_parent_role_names", Value::from(names)),
+            ("ansible_parent_role_paths", Value::from(paths)),
+        ]))
     }
 
     /// Whether the tags of this place are among those asked for.
@@ -185,6 +231,8 @@ mod tests {
                 },
                 outer: Vec::new(),
                 role: None,
+                play_number: 0,
+                batch: Arc::default(),
                 play_vars: Layer::default(),
                 vars: Vec::new(),
                 params: Vec::new(),

@@ -1,4 +1,5 @@
-//! Tasks that need no node: `set_fact`, `debug`, `assert`, `fail`, `pause`, `include_vars`, `wait_for_connection`.
+//! Tasks that need no node: `set_fact`, `debug`, `assert`, `fail`, `pause`, `group_by`, `add_host`,
+//! `wait_for_connection`.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::context::Context;
 use super::item::RoundEnd;
 use super::walk::Walk;
 use crate::event::Status;
+use crate::hosts::HostSpec;
 use crate::parse::{Action, Condition, Task};
 use crate::template::{TemplateError, display, is_omit};
 use crate::vars::Scope;
@@ -58,8 +60,12 @@ pub(super) async fn run(
                 }
                 None => match msg {
                     Some(raw) => match templates.value(raw, scope)? {
+                        omitted if is_omit(&omitted) => "Hello world!".to_owned(),
                         Json::String(text) => text,
-                        other => serde_json::to_string_pretty(&other).unwrap_or_default(),
+                        other if other.is_array() || other.is_object() => {
+                            serde_json::to_string_pretty(&other).unwrap_or_default()
+                        }
+                        other => display(&other),
                     },
                     None => "Hello world!".to_owned(),
                 },
@@ -105,9 +111,37 @@ pub(super) async fn run(
                 _ => RoundEnd::failed(format!("`{}` is no number of seconds", display(&value))),
             }
         }
-        Action::IncludeVars { file, name } => {
-            include_vars(walk, context, scope, file.as_deref(), name.as_deref())?
+        Action::GroupBy { key, parents } => {
+            let mut groups = words(&templates.value(key, scope)?);
+            if let Some(parents) = parents {
+                groups.extend(words(&templates.value(parents, scope)?));
+            }
+            // Ansible's names of groups have no blanks.
+            groups
+                .iter_mut()
+                .for_each(|group| *group = group.replace(' ', "-"));
+            let changed = walk.engine.join(&walk.node, &groups);
+            RoundEnd::ok(TaskResult {
+                changed,
+                ..result("", [("groups", json!(groups))])
+            })
         }
+        Action::AddHost { args } => add_host(walk, args, scope)?,
+        Action::IncludeVars { args } => super::include_vars::run(walk, context, scope, args)?,
+        Action::ValidateArguments { role, options } => {
+            let mut faults = Vec::new();
+            super::arguments::check(scope, options, &mut faults)?;
+            match faults.is_empty() {
+                true => RoundEnd::ok(result("", [])),
+                false => RoundEnd::failed(format!(
+                    "the arguments of the role `{role}` are not as its argument_specs say: {}",
+                    faults.join("; ")
+                )),
+            }
+        }
+        Action::Unsupported { name } => RoundEnd::failed(format!(
+            "the module `{name}` is for systems that are not supported"
+        )),
         Action::WaitForConnection { .. } => match walk.greet(task).await {
             Ok(()) => RoundEnd::ok(result("", [])),
             Err(error) => RoundEnd::failed(error),
@@ -127,85 +161,65 @@ pub(super) async fn run(
     })
 }
 
-fn include_vars(
-    walk: &Walk,
-    context: &Context,
-    scope: &Arc<Scope>,
-    file: Option<&str>,
-    name: Option<&str>,
-) -> Result<RoundEnd, TemplateError> {
-    let Some(file) = file else {
-        return Ok(RoundEnd::failed("`include_vars` lacks `file`"));
-    };
-    let file = display(&walk.engine.templates.value(&Json::from(file), scope)?);
-    let mut places = Vec::new();
-    if let Some(role) = &context.role {
-        places.extend([
-            role.role.path.join("vars"),
-            role.role.path.join("tasks"),
-            role.role.path.clone(),
-        ]);
+/// A list, or words with commas between them.
+fn words(value: &Json) -> Vec<String> {
+    match value {
+        Json::Array(items) => items.iter().map(display).collect(),
+        Json::Null => Vec::new(),
+        other => display(other)
+            .split(',')
+            .map(|word| word.trim().to_owned())
+            .filter(|word| !word.is_empty())
+            .collect(),
     }
-    let playbook = &walk.engine.playbook.folder;
-    places.extend([playbook.join("vars"), playbook.clone()]);
-    let Some(path) = places
-        .iter()
-        .map(|place| place.join(&file))
-        .find(|path| path.is_file())
-    else {
-        return Ok(RoundEnd::failed(format!(
-            "there is no file of variables `{file}`"
-        )));
-    };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            return Ok(RoundEnd::failed(format!(
-                "`{}` cannot be read: {error}",
-                path.display()
-            )));
-        }
-    };
-    let root = match yaml_source::parse(&path.to_string_lossy(), &text) {
-        Ok(document) => document.root.to_json(),
-        Err(faults) => return Ok(RoundEnd::failed(faults.to_string())),
-    };
-    let vars = match root {
-        Json::Object(map) => map,
-        Json::Null => Map::new(),
-        _ => {
-            return Ok(RoundEnd::failed(format!(
-                "`{}` is no mapping",
-                path.display()
-            )));
-        }
-    };
-    // Rendered now: what is kept with results is text, not templates.
-    let Json::Object(vars) = walk.engine.templates.value(
-        &Json::Object(vars.clone()),
-        &scope.with(crate::vars::Layer::new(&vars)),
-    )?
-    else {
-        return Ok(RoundEnd::failed("`include_vars` gave no mapping"));
-    };
-    let set = match name {
-        Some(name) => vec![(name.to_owned(), Json::Object(vars))],
-        None => vars.into_iter().collect(),
-    };
-    let result = result(
-        "",
-        [(
-            "ansible_included_var_files",
-            json!([path.to_string_lossy()]),
-        )],
-    );
-    Ok(RoundEnd {
-        set,
-        ..RoundEnd::ok(result)
-    })
 }
 
-fn result<const N: usize>(msg: &str, data: [(&str, Json); N]) -> TaskResult {
+fn add_host(
+    walk: &Walk,
+    args: &Map<String, Json>,
+    scope: &Arc<Scope>,
+) -> Result<RoundEnd, TemplateError> {
+    let rendered = walk
+        .engine
+        .templates
+        .value(&Json::Object(args.clone()), scope)?;
+    let Json::Object(mut vars) = rendered else {
+        return Ok(RoundEnd::failed("`add_host` has no arguments"));
+    };
+    let mut take = |names: &[&str]| names.iter().find_map(|name| vars.remove(*name));
+    let Some(name) = take(&["name", "hostname", "host"]).map(|name| display(&name)) else {
+        return Ok(RoundEnd::failed("`add_host` lacks `name`"));
+    };
+    let groups = take(&["groups", "groupname", "group"]);
+    let groups = groups.map(|groups| words(&groups)).unwrap_or_default();
+    let text = |key: &str| vars.get(key).map(display);
+    let host = HostSpec {
+        address: text("ansible_host").unwrap_or_else(|| name.clone()),
+        port: text("ansible_port")
+            .and_then(|port| port.parse().ok())
+            .unwrap_or(22),
+        user: text("ansible_user").unwrap_or_else(|| walk.node.spec.user.clone()),
+        name: name.clone(),
+        groups: groups.clone(),
+        vars,
+        ..walk.node.spec.clone()
+    };
+    // Its host key is not this node's: without one of its own it is refused.
+    let host = HostSpec {
+        host_key: String::new(),
+        ..host
+    };
+    let changed = walk.engine.add_host(host);
+    Ok(RoundEnd::ok(TaskResult {
+        changed,
+        ..result(
+            "",
+            [("add_host", json!({"host_name": name, "groups": groups}))],
+        )
+    }))
+}
+
+pub(super) fn result<const N: usize>(msg: &str, data: [(&str, Json); N]) -> TaskResult {
     let data = data
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))

@@ -1,6 +1,7 @@
 //! Handlers: each once for all its notifications, in the order in which they are defined.
 use super::context::Context;
 use super::walk::{Flow, Walk};
+use crate::event::Status;
 use crate::plan::Part;
 
 /// A handler that notifies another that notifies the first is stopped here.
@@ -14,7 +15,7 @@ impl Walk {
         }
         for _ in 0..ROUNDS_MAX {
             let Some((handler, role)) = self.node.next_handler() else {
-                return Ok(());
+                return self.doubtful().await;
             };
             // A handler sees the variables of the role that defines it.
             let mut context = match self.engine.playbook.roles.get(&role) {
@@ -32,6 +33,21 @@ impl Walk {
             let flow = Box::pin(self.task(&handler, &context)).await;
             self.in_handler = false;
             flow?;
+        }
+        Ok(())
+    }
+
+    /// Check mode: handlers that a task may or may not notify.
+    async fn doubtful(&mut self) -> Flow {
+        while let Some((handler, until)) = self.node.next_doubtful() {
+            let status = Status::Unknown {
+                until,
+                reason: "it runs if that task changes something".to_owned(),
+            };
+            self.in_handler = true;
+            self.tell_done(&handler, None, status, "", Vec::new(), 0.0, false)
+                .await;
+            self.in_handler = false;
         }
         Ok(())
     }

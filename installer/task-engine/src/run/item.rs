@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use agent_protocol::task::TaskResult;
 use serde_json::{Map, Value as Json, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::context::Context;
 use super::loops::{self, Round};
+use super::node::lock;
 use super::walk::Walk;
 use super::{controller, seconds};
 use crate::event::Status;
@@ -21,6 +23,9 @@ pub(crate) struct TaskEnd {
     pub register: Json,
     /// Check mode: the value of `register` is known only after this task has run.
     pub unknown: Option<String>,
+    /// Check mode: handlers that are notified if the task turns out to change something, with the task that this
+    /// is known after.
+    pub maybe: Vec<(String, String)>,
     /// Variables of `set_fact` and `include_vars`.
     pub set: Vec<(String, Json)>,
     pub facts: Vec<Map<String, Json>>,
@@ -34,6 +39,8 @@ pub(crate) struct RoundEnd {
     pub status: Status,
     pub set: Vec<(String, Json)>,
     pub resumed: bool,
+    /// Check mode: the result is not the one that the task will have; that is known after this task.
+    pub pending: Option<String>,
 }
 
 impl RoundEnd {
@@ -43,6 +50,7 @@ impl RoundEnd {
             status,
             set: Vec::new(),
             resumed: false,
+            pending: None,
         }
     }
 
@@ -66,20 +74,27 @@ impl RoundEnd {
         )
     }
 
-    pub fn unknown(until: String) -> Self {
-        RoundEnd::new(
-            Status::Unknown { until },
-            TaskResult {
-                skipped: true,
-                ..TaskResult::default()
-            },
-        )
+    pub fn unknown(until: String, reason: impl Into<String>) -> Self {
+        let result = TaskResult {
+            skipped: true,
+            ..TaskResult::default()
+        };
+        RoundEnd {
+            pending: Some(until.clone()),
+            ..RoundEnd::new(
+                Status::Unknown {
+                    until,
+                    reason: reason.into(),
+                },
+                result,
+            )
+        }
     }
 
     /// An evaluation that failed, or that depends on what has not run.
     fn of(error: TemplateError) -> Self {
         match error {
-            TemplateError::Unknown { task } => RoundEnd::unknown(task),
+            TemplateError::Unknown { task } => RoundEnd::unknown(task, DEPENDS),
             other => RoundEnd::failed(other.to_string()),
         }
     }
@@ -92,6 +107,9 @@ pub(crate) struct At {
     pub index: usize,
     pub no_log: bool,
 }
+
+/// Why something is unknown.
+pub(crate) const DEPENDS: &str = "it depends on what that task gives";
 
 pub(crate) const CENSORED: &str = "not shown, because the task says `no_log: true`";
 
@@ -114,6 +132,7 @@ impl Walk {
                 // A condition that needs no item can spare the loop: `when: x is defined`, `loop: "{{ x }}"`.
                 let skipped = matches!(self.conditions(&context.inherited.when, &scope), Ok(false));
                 let round = if skipped { skip() } else { RoundEnd::of(error) };
+                let round = self.foreseen(round);
                 self.tell_round(task, None, &round, no_log, 0.0).await;
                 return self.sum(task, &scope, vec![(Round::default(), round)], no_log);
             }
@@ -134,6 +153,7 @@ impl Walk {
                     },
                 )
                 .await;
+            let ended = self.foreseen(ended);
             let label = match task
                 .r#loop
                 .as_ref()
@@ -193,11 +213,8 @@ impl Walk {
         let skipped = rounds
             .iter()
             .all(|(_, round)| round.status == Status::Skipped);
-        end.unknown = rounds.iter().find_map(|(_, round)| match &round.status {
-            // The cause is the task that everything waits for, not the ones between.
-            Status::Unknown { until } => Some(until.clone()),
-            _ => None,
-        });
+        // The cause is the task that everything waits for, not the ones between.
+        end.unknown = rounds.iter().find_map(|(_, round)| round.pending.clone());
         if let Some((_, round)) = failed {
             end.failure = Some(match round.result.msg.is_empty() {
                 _ if no_log => CENSORED.to_owned(),
@@ -219,6 +236,15 @@ impl Walk {
             .collect();
         if changed && failed.is_none() {
             end.notify = self.names(&task.notify, scope);
+        } else if let Some(until) = rounds.iter().find_map(|(_, round)| match &round.status {
+            Status::Unknown { until, .. } => Some(until),
+            _ => None,
+        }) {
+            let names = self.names(&task.notify, scope);
+            end.maybe = names
+                .into_iter()
+                .map(|name| (name, until.clone()))
+                .collect();
         }
         end.register = if looped {
             let variable = task
@@ -250,6 +276,21 @@ impl Walk {
         end
     }
 
+    /// In check mode a fault can be the consequence of what an earlier task would have done.
+    fn foreseen(&self, ended: RoundEnd) -> RoundEnd {
+        if !self.engine.check() || ended.status != Status::Failed {
+            return ended;
+        }
+        let unreachable = ended.result.data.get("unreachable") == Some(&Json::Bool(true));
+        match lock(&self.node.would_change).clone() {
+            Some(task) if !unreachable => {
+                let reason = format!("before it has run the check says: {}", ended.result.msg);
+                RoundEnd::unknown(task, reason)
+            }
+            _ => ended,
+        }
+    }
+
     fn names(&self, names: &[String], scope: &Arc<Scope>) -> Vec<String> {
         let render = |name: &String| match self
             .engine
@@ -261,6 +302,22 @@ impl Walk {
             Err(_) => vec![name.clone()],
         };
         names.iter().flat_map(render).collect()
+    }
+
+    /// The variables that a task sets on the controller, without a word about it.
+    pub(super) async fn silent(&self, task: &Task, context: &Context) -> Vec<(String, Json)> {
+        let scope = context.scope(&self.engine, &self.node);
+        let mut set = Vec::new();
+        for round in loops::rounds(&self.engine.templates, task, &scope).unwrap_or_default() {
+            let scope = round.scope(&scope);
+            if !matches!(self.conditions(&context.inherited.when, &scope), Ok(true)) {
+                continue;
+            }
+            if let Ok(ended) = controller::run(self, task, context, &scope).await {
+                set.extend(ended.set);
+            }
+        }
+        set
     }
 
     async fn round(
@@ -275,6 +332,10 @@ impl Walk {
             Ok(false) => return skip(),
             Err(error) => return RoundEnd::of(error),
         }
+        let _turn = match self.turn(task, context, scope).await {
+            Ok(turn) => turn,
+            Err(error) => return RoundEnd::of(error),
+        };
         let ended = match &task.action {
             Action::Module { name, args } => {
                 match self.attempts(task, context, scope, (name, args), at).await {
@@ -282,18 +343,56 @@ impl Walk {
                     Err(error) => RoundEnd::of(error),
                 }
             }
-            _ => match controller::run(self, task, context, scope).await {
-                Ok(ended) => ended,
-                Err(error) => RoundEnd::of(error),
-            },
+            Action::Fetch { args } => {
+                let ended = self.fetch(task, context, scope, args, at).await;
+                match ended.and_then(|ended| self.verdict(task, scope, ended, 1)) {
+                    Ok(ended) => ended,
+                    Err(error) => RoundEnd::of(error),
+                }
+            }
+            _ => {
+                let ended = controller::run(self, task, context, scope).await;
+                match ended.and_then(|ended| self.verdict(task, scope, ended, 1)) {
+                    Ok(ended) => ended,
+                    Err(error) => RoundEnd::of(error),
+                }
+            }
         };
-        match self.flag(context.inherited.ignore_errors.as_ref(), scope) {
+        let unreachable = ended.result.data.get("unreachable") == Some(&Json::Bool(true));
+        // As in Ansible: a node that does not answer is no error that can be ignored as one.
+        let ignored = match unreachable {
+            true => context.inherited.ignore_unreachable.as_ref(),
+            false => context.inherited.ignore_errors.as_ref(),
+        };
+        match self.flag(ignored, scope) {
             Ok(true) if ended.status == Status::Failed => RoundEnd {
                 status: Status::Ignored,
                 ..ended
             },
             _ => ended,
         }
+    }
+
+    /// `throttle`: the right to run a task that only so many nodes may run at the same time.
+    async fn turn(
+        &self,
+        task: &Task,
+        context: &Context,
+        scope: &Arc<Scope>,
+    ) -> Result<Option<OwnedSemaphorePermit>, TemplateError> {
+        let Some(raw) = &context.inherited.throttle else {
+            return Ok(None);
+        };
+        let value = display(&self.engine.templates.value(raw, scope)?);
+        let Some(most) = value.trim().parse::<usize>().ok().filter(|most| *most > 0) else {
+            return Ok(None);
+        };
+        let turns = lock(&self.engine.throttles)
+            .entry(task.place.to_string())
+            .or_insert_with(|| Arc::new(Semaphore::new(most)))
+            .clone();
+        // The semaphore is never closed, so this waits until it is this node's turn.
+        Ok(turns.acquire_owned().await.ok())
     }
 
     pub(super) fn conditions(

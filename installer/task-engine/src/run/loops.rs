@@ -56,17 +56,31 @@ pub(crate) fn rounds(
         )));
     }
     let count = items.len();
+    let all: Arc<Vec<Json>> = Arc::new(match looping.extended {
+        true => items.clone(),
+        false => Vec::new(),
+    });
     let round = |(index, item): (usize, Json)| {
+        let mut about = json!({
+            "index": index + 1, "index0": index, "first": index == 0, "last": index + 1 == count,
+            "length": count, "revindex": count - index, "revindex0": count - index - 1,
+        });
+        if let (true, Json::Object(about)) = (looping.extended, &mut about) {
+            about.insert("allitems".to_owned(), Json::Array(all.to_vec()));
+            if let Some(before) = index.checked_sub(1).and_then(|at| all.get(at)) {
+                about.insert("previtem".to_owned(), before.clone());
+            }
+            if let Some(after) = all.get(index + 1) {
+                about.insert("nextitem".to_owned(), after.clone());
+            }
+        }
         let mut vars = vec![
             (looping.variable.clone(), item.clone()),
             (
                 "ansible_loop_var".to_owned(),
                 Json::from(looping.variable.as_str()),
             ),
-            (
-                "ansible_loop".to_owned(),
-                json!({"index": index + 1, "index0": index, "first": index == 0, "last": index + 1 == count, "length": count}),
-            ),
+            ("ansible_loop".to_owned(), about),
         ];
         vars.extend(
             looping
@@ -122,7 +136,19 @@ fn items(
                 )));
             }
         },
-        LoopSource::Sequence(raw) => sequence(&value(raw)?)?,
+        LoopSource::Sequence(raw) => {
+            let terms = match value(raw)? {
+                Json::Array(terms) => terms,
+                one => vec![one],
+            };
+            let mut out = Vec::new();
+            for term in terms {
+                let texts = crate::template::sequence(&display(&term));
+                let texts = texts.map_err(|why| fault(format!("with_sequence: {why}")))?;
+                out.extend(texts.into_iter().map(Json::from));
+            }
+            out
+        }
         LoopSource::Nested(raw) => {
             let mut rows: Vec<Vec<Json>> = vec![Vec::new()];
             for column in list(value(raw)?, "with_nested")? {
@@ -174,77 +200,17 @@ fn items(
                 .map(|(index, item)| json!([index, item]))
                 .collect()
         }
-        LoopSource::FirstFound(raw) => {
+        LoopSource::Lookup(name, raw) => {
             let terms = value(raw)?;
-            let scope = scope.with(Layer::literal([("wright_terms".to_owned(), terms)]));
-            vec![data(&templates.expression(
-                "lookup('first_found', wright_terms)",
-                &scope,
-            )?)?]
+            let pairs = [
+                ("wright_terms".to_owned(), terms),
+                ("wright_lookup".to_owned(), Json::from(name.as_str())),
+            ];
+            let scope = scope.with(Layer::literal(pairs));
+            let found = templates.expression("query(wright_lookup, wright_terms)", &scope)?;
+            list(data(&found)?, name)?
         }
     })
-}
-
-/// `start=1 end=4 stride=2 format=node-%02d`, or a mapping of these, or just a count.
-fn sequence(raw: &Json) -> Result<Vec<Json>, TemplateError> {
-    let text = display(raw);
-    let (mut start, mut end, mut stride, mut count, mut format) =
-        (1i64, None, 1i64, None, "%d".to_owned());
-    for word in text.split_whitespace() {
-        let number = |text: &str| {
-            text.parse::<i64>()
-                .map_err(|_| fault(format!("with_sequence: `{text}` is no number")))
-        };
-        match word.split_once('=') {
-            Some(("start", value)) => start = number(value)?,
-            Some(("end", value)) => end = Some(number(value)?),
-            Some(("stride", value)) => stride = number(value)?,
-            Some(("count", value)) => count = Some(number(value)?),
-            Some(("format", value)) => format = value.to_owned(),
-            _ => {
-                return Err(fault(format!(
-                    "with_sequence: `{word}` is none of start, end, count, stride, format"
-                )));
-            }
-        }
-    }
-    if stride == 0 {
-        return Err(fault("with_sequence: stride is 0".to_owned()));
-    }
-    let end = match (end, count) {
-        (Some(end), _) => end,
-        (None, Some(count)) => start.saturating_add(count.saturating_sub(1).saturating_mul(stride)),
-        (None, None) => return Err(fault("with_sequence needs `end` or `count`".to_owned())),
-    };
-    let mut out = Vec::new();
-    let mut at = start;
-    while (stride > 0 && at <= end) || (stride < 0 && at >= end) {
-        if out.len() > ROUNDS_MAX {
-            return Err(fault(format!(
-                "with_sequence makes more than {ROUNDS_MAX} rounds"
-            )));
-        }
-        out.push(Json::from(formatted(&format, at)));
-        at = at.saturating_add(stride);
-    }
-    Ok(out)
-}
-
-/// `%d`, `%02d`, `%x`, `%02x` inside a text.
-fn formatted(format: &str, number: i64) -> String {
-    let Some((head, rest)) = format.split_once('%') else {
-        return format.to_owned();
-    };
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    let width = digits.parse::<usize>().unwrap_or(0).min(64);
-    let tail = rest.get(digits.len() + 1..).unwrap_or_default();
-    let body = match (rest.as_bytes().get(digits.len()), digits.starts_with('0')) {
-        (Some(b'x'), true) => format!("{number:0width$x}"),
-        (Some(b'x'), false) => format!("{number:width$x}"),
-        (_, true) => format!("{number:0width$}"),
-        (_, false) => format!("{number:width$}"),
-    };
-    format!("{head}{body}{tail}")
 }
 
 fn data(value: &Value) -> Result<Json, TemplateError> {
@@ -275,28 +241,5 @@ fn fault(message: String) -> TemplateError {
     TemplateError::Failed {
         message,
         place: "loop".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sequences_count_and_format() {
-        for (raw, expected) in [
-            ("start=1 end=3", json!(["1", "2", "3"])),
-            ("count=2 format=node-%02d", json!(["node-01", "node-02"])),
-            ("start=10 end=6 stride=-2", json!(["10", "8", "6"])),
-            ("start=254 count=2 format=%04x", json!(["00fe", "00ff"])),
-        ] {
-            assert_eq!(
-                Json::Array(sequence(&json!(raw)).unwrap()),
-                expected,
-                "{raw}"
-            );
-        }
-        assert!(sequence(&json!("stride=0 end=4")).is_err());
-        assert!(sequence(&json!("end=4000000")).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! What the engine holds of one node during a run: its variables, its link, its notified handlers, its counts.
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde_json::{Map, Value as Json};
@@ -7,11 +8,13 @@ use serde_json::{Map, Value as Json};
 use crate::event::Recap;
 use crate::hosts::HostSpec;
 use crate::link::Link;
-use crate::parse::Task;
+use crate::parse::{Role, Task};
 use crate::vars::{Growing, Layer};
 
 pub(crate) struct Node {
     pub spec: HostSpec,
+    /// All groups; tasks can put the node into more.
+    pub groups: RwLock<Vec<String>>,
     pub inventory: Layer,
     pub link: Link,
     /// What `setup` found out. All of it lies in the layer, by the names that Ansible gives.
@@ -23,6 +26,14 @@ pub(crate) struct Node {
     pub recap: Mutex<Recap>,
     /// Plays that `meta: end_host` has ended here, by number.
     pub ended: Mutex<HashSet<usize>>,
+    /// Roles that were included with `public: true`: number of the play, defaults, variables.
+    public: Mutex<Vec<(usize, Layer, Layer)>>,
+    /// Check mode: the newest task that would change the node, or may.
+    pub would_change: Mutex<Option<String>>,
+    /// Bytes, about, of the results and facts that are kept of this node.
+    pub held: AtomicUsize,
+    /// The task that the run is to start at has been come to, where there is one.
+    pub started: AtomicBool,
 }
 
 /// Handlers that a node has come across, in the order of their roles, and what has been notified.
@@ -32,6 +43,8 @@ pub(crate) struct Node {
 pub(crate) struct Handlers {
     pub known: Vec<Known>,
     pub notified: BTreeSet<String>,
+    /// Check mode: notified if a task changes something of which this is not known, with that task.
+    pub maybe: BTreeMap<String, String>,
 }
 
 pub(crate) struct Known {
@@ -42,9 +55,23 @@ pub(crate) struct Known {
     pub seen: BTreeSet<String>,
 }
 
+impl Known {
+    /// What notifications can call it.
+    fn names(&self) -> Vec<String> {
+        let of_role = self
+            .handler
+            .name
+            .as_ref()
+            .map(|name| format!("{} : {name}", self.role));
+        let names = self.handler.name.iter().chain(&self.handler.listen);
+        names.cloned().chain(of_role).collect()
+    }
+}
+
 impl Node {
     pub fn new(spec: HostSpec, link: Link) -> Self {
         Node {
+            groups: RwLock::new(spec.groups.clone()),
             inventory: Layer::new(&spec.vars),
             spec,
             link,
@@ -54,7 +81,27 @@ impl Node {
             handlers: Mutex::default(),
             recap: Mutex::default(),
             ended: Mutex::default(),
+            public: Mutex::default(),
+            would_change: Mutex::default(),
+            held: AtomicUsize::new(0),
+            started: AtomicBool::new(false),
         }
+    }
+
+    /// From now on every task of the play sees the role's defaults and variables here.
+    pub fn publish(&self, play: usize, role: &Role) {
+        let layers = (Layer::new(&role.defaults), Layer::new(&role.vars));
+        lock(&self.public).push((play, layers.0, layers.1));
+    }
+
+    /// Defaults and variables of the play's published roles.
+    pub fn published(&self, play: usize) -> (Vec<Layer>, Vec<Layer>) {
+        let public = lock(&self.public);
+        public
+            .iter()
+            .filter(|(number, _, _)| *number == play)
+            .map(|(_, defaults, vars)| (defaults.clone(), vars.clone()))
+            .unzip()
     }
 
     /// Takes in `ansible_facts` of a result: each as `ansible_<name>`, and all together as `ansible_facts`.
@@ -70,9 +117,32 @@ impl Node {
         write(&self.facts).set(flat);
     }
 
+    /// Counts values that are to be kept of this node; false when that is more than a node may have.
+    pub fn hold<'a>(&self, values: impl IntoIterator<Item = &'a Json>) -> bool {
+        let bytes: usize = values.into_iter().map(size).sum();
+        self.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= HELD_BYTES_MAX
+    }
+
+    /// All facts, by their short names.
+    pub fn facts_now(&self) -> Map<String, Json> {
+        lock(&self.all_facts).clone()
+    }
+
     pub fn clear_facts(&self) {
         lock(&self.all_facts).clear();
         *write(&self.facts) = Growing::default();
+    }
+
+    /// Puts the node into groups; true when it was not in all of them.
+    pub fn join(&self, groups: &[String]) -> bool {
+        let mut own = write(&self.groups);
+        let before = own.len();
+        for group in groups {
+            if !own.contains(group) {
+                own.push(group.clone());
+            }
+        }
+        own.len() > before
     }
 
     pub fn notify(&self, names: impl IntoIterator<Item = String>) {
@@ -84,6 +154,32 @@ impl Node {
             }
             handlers.notified.insert(name);
         }
+    }
+
+    /// Notes handlers that run if a task turns out to change something.
+    pub fn may_notify(&self, names: impl IntoIterator<Item = (String, String)>) {
+        let mut handlers = lock(&self.handlers);
+        for (name, until) in names {
+            handlers.maybe.entry(name).or_insert(until);
+        }
+    }
+
+    /// A handler of which it is not known whether it will run, with the task that decides; each is given once.
+    pub fn next_doubtful(&self) -> Option<(Arc<Task>, String)> {
+        let mut handlers = lock(&self.handlers);
+        let maybe = handlers.maybe.clone();
+        for known in &mut handlers.known {
+            let names = known.names();
+            let due = names
+                .iter()
+                .find_map(|name| Some((name, maybe.get(name)?)))
+                .filter(|_| !names.iter().any(|name| known.seen.contains(name)));
+            if let Some((name, until)) = due {
+                known.seen.insert(name.clone());
+                return Some((known.handler.clone(), until.clone()));
+            }
+        }
+        None
     }
 
     /// Makes handlers known, once each.
@@ -109,15 +205,9 @@ impl Node {
         let mut handlers = lock(&self.handlers);
         let notified = handlers.notified.clone();
         for known in &mut handlers.known {
-            let names = known.handler.name.iter().chain(&known.handler.listen);
-            let of_role = known
-                .handler
-                .name
-                .as_ref()
-                .map(|name| format!("{} : {name}", known.role));
-            let due: Vec<String> = names
-                .cloned()
-                .chain(of_role)
+            let due: Vec<String> = known
+                .names()
+                .into_iter()
                 .filter(|name| notified.contains(name) && !known.seen.contains(name))
                 .collect();
             if !due.is_empty() {
@@ -126,6 +216,20 @@ impl Node {
             }
         }
         None
+    }
+}
+
+/// What a node can make us keep of it, in registered results and facts. Honest ones need a thousandth of it.
+pub(crate) const HELD_BYTES_MAX: usize = 128 << 20;
+
+/// Bytes, about, that a value takes.
+fn size(value: &Json) -> usize {
+    const OWN: usize = 32;
+    OWN + match value {
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(size).sum(),
+        Json::Object(map) => map.iter().map(|(key, value)| key.len() + size(value)).sum(),
+        _ => 0,
     }
 }
 

@@ -56,6 +56,9 @@ impl Walk {
                 Status::Unknown { .. } => recap.unknown += 1,
             }
         }
+        if self.engine.check() && matches!(status, Status::Changed | Status::Unknown { .. }) {
+            *lock(&self.node.would_change) = Some(task.title());
+        }
         let done = TaskDone {
             node: self.node.spec.name.clone(),
             role: self.work.label.clone(),

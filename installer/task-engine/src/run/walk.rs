@@ -1,6 +1,6 @@
-//! Walking through one unit on one node: task lists, blocks with rescue and always, includes.
-use std::path::PathBuf;
+//! Walking through one unit on one node: task lists, blocks with rescue and always.
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -9,11 +9,11 @@ use serde_json::{Map, Value as Json, json};
 
 use super::context::Context;
 use super::item::TaskEnd;
-use super::node::{Node, lock, write};
+use super::node::{HELD_BYTES_MAX, Node, lock, write};
 use super::{Engine, loops};
 use crate::event::{Event, Failure, Status};
-use crate::parse::{Action, Args, Block, Inherited, Item, Place, Task};
-use crate::plan::{Part, Work};
+use crate::parse::{Action, Args, Block, Inherited, Item, Task};
+use crate::plan::{Order, Part, Work};
 
 /// Why a walk does not go on.
 pub(crate) enum Stop {
@@ -21,15 +21,18 @@ pub(crate) enum Stop {
         task: String,
         msg: String,
         result: Json,
+        /// The play ends for all nodes.
+        fatal: bool,
     },
     /// `meta: end_host`: the node's part in this play ends well.
     EndHost,
+    /// `meta: end_role`: what is left of the role around it is not run.
+    EndRole,
+    /// Other nodes have failed, and this one is not to go on.
+    Halted { because: String },
 }
 
 pub(crate) type Flow = Result<(), Stop>;
-
-/// Includes in includes; a recursion that never ends is stopped here.
-const DEPTH_MAX: usize = 40;
 
 pub(crate) struct Walk {
     pub engine: Arc<Engine>,
@@ -38,7 +41,7 @@ pub(crate) struct Walk {
     /// Counts tasks as they are met: part of their ids, the same in every walk with the same results.
     pub met: usize,
     pub in_handler: bool,
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 impl Walk {
@@ -68,29 +71,46 @@ impl Walk {
         }
         let context = Context::of(&work);
         match self.all(&work, &context).await {
-            Ok(()) => {}
+            Ok(()) | Err(Stop::EndRole) => {}
             Err(Stop::EndHost) => {
                 lock(&self.node.ended).insert(work.play_number);
+                // What it had notified is this play's alone.
+                lock(&self.node.handlers).notified.clear();
             }
-            Err(Stop::Failed { task, msg, .. }) => {
+            Err(Stop::Failed {
+                task, msg, fatal, ..
+            }) => {
+                if fatal {
+                    lock(&self.engine.fatal)
+                        .entry(work.play_number)
+                        .or_insert(node.clone());
+                }
                 let failure = Failure {
                     node: node.clone(),
                     role: role.clone(),
                     task: task.clone(),
                     msg: msg.clone(),
+                    tolerated: false,
                 };
-                lock(&self.engine.failures).push(failure);
-                if work.play.any_errors_fatal {
-                    lock(&self.engine.fatal)
-                        .entry(work.play_number)
-                        .or_insert(node.clone());
-                }
+                lock(&self.engine.failures).push((failure, work.budgets.clone()));
+                work.budgets.iter().for_each(|budget| budget.fail(&node));
                 self.engine
                     .tell(Event::NodeFailed {
                         node,
                         role,
                         task,
                         msg,
+                    })
+                    .await;
+                return Outcome::Failed;
+            }
+            Err(Stop::Halted { because }) => {
+                lock(&self.node.recap).not_run += 1;
+                self.engine
+                    .tell(Event::NotRun {
+                        node,
+                        roles: vec![role],
+                        because,
                     })
                     .await;
                 return Outcome::Failed;
@@ -104,35 +124,26 @@ impl Walk {
         if work.gather_facts {
             self.gather_facts(work, context).await?;
         }
-        self.items(work.items(), context).await?;
+        match self.items(work.items(), context).await {
+            Err(Stop::EndRole) => {}
+            flow => flow?,
+        }
         // Handlers run when the role that defines them ends, so that what it provides to other nodes is complete.
         self.flush(context).await
     }
 
     async fn gather_facts(&mut self, work: &Work, context: &Context) -> Flow {
+        let action = Action::Module {
+            name: "setup".to_owned(),
+            args: Args::Map(Map::new()),
+        };
         let task = Arc::new(Task {
             name: Some("Gather facts".to_owned()),
-            action: Action::Module {
-                name: "setup".to_owned(),
-                args: Args::Map(Map::new()),
-            },
             inherited: Inherited {
                 tags: vec!["always".to_owned()],
                 ..Inherited::default()
             },
-            r#loop: None,
-            register: None,
-            notify: Vec::new(),
-            listen: Vec::new(),
-            changed_when: None,
-            failed_when: None,
-            until: None,
-            retries: None,
-            delay: None,
-            timeout: None,
-            place: Place {
-                ..work.play.place.clone()
-            },
+            ..Task::new(action, work.play.place.clone())
         });
         self.task(&task, context).await
     }
@@ -174,7 +185,10 @@ impl Walk {
         }
         // `always` runs whatever happened; the first reason to stop is the one that counts.
         let always = self.items(&block.always, &context).await;
-        flow.and(always)
+        match flow.and(always) {
+            Err(Stop::EndRole) if block.role.is_some() => Ok(()),
+            flow => flow,
+        }
     }
 
     pub async fn task(&mut self, task: &Arc<Task>, context: &Context) -> Flow {
@@ -186,14 +200,14 @@ impl Walk {
         if !self.in_handler && !context.is_selected(&spec.tags, &spec.skip_tags) {
             return Ok(());
         }
-        if let Some(node) = lock(&self.engine.fatal).get(&self.work.play_number) {
-            let msg =
-                format!("stopped, because `{node}` failed and the play says `any_errors_fatal`");
-            return Err(Stop::Failed {
-                task: task.title(),
-                msg,
-                result: Json::Null,
-            });
+        if self.engine.spec.order == Order::Linear && !self.in_handler {
+            self.engine.pace.step(&self.work).await;
+        }
+        if let Some(because) = self.halted() {
+            return Err(Stop::Halted { because });
+        }
+        if self.passes_over(task) {
+            return self.pass_over(task, &context, outer).await;
         }
         match &task.action {
             Action::FlushHandlers => match self.holds(task, &context).await? {
@@ -204,22 +218,90 @@ impl Walk {
                 true => Err(Stop::EndHost),
                 false => Ok(()),
             },
+            Action::EndRole => match self.holds(task, &context).await? {
+                true => Err(Stop::EndRole),
+                false => Ok(()),
+            },
             Action::Noop => Ok(()),
             Action::IncludeTasks { .. } | Action::IncludeRole { .. } => {
                 self.include(task, &context, outer).await
             }
             _ => {
-                let end = match context.inherited.run_once {
+                let task = &self.titled(task, &context);
+                let mut end = match context.inherited.run_once {
                     Some(true) => self.once(task, &context, number).await,
                     _ => self.perform(task, &context, number).await,
                 };
-                self.finish(task, end)
+                if context.inherited.delegate_facts == Some(true) {
+                    self.hand_over(&context, &mut end);
+                }
+                let fatal = context.inherited.any_errors_fatal == Some(true);
+                self.finish(task, end, fatal).await
             }
         }
     }
 
+    /// The task with the templates in its name rendered, as far as their values are known before its rounds.
+    fn titled(&self, task: &Arc<Task>, context: &Context) -> Arc<Task> {
+        let Some(name) = task
+            .name
+            .as_ref()
+            .filter(|name| crate::template::has_template(name))
+        else {
+            return task.clone();
+        };
+        let scope = context.scope(&self.engine, &self.node);
+        match self
+            .engine
+            .templates
+            .value(&Json::from(name.as_str()), &scope)
+        {
+            Ok(name) => Arc::new(Task {
+                name: Some(crate::template::display(&name)),
+                ..Task::clone(task)
+            }),
+            Err(_) => task.clone(),
+        }
+    }
+
+    /// `delegate_facts`: what was found out belongs to the host that the task ran on.
+    fn hand_over(&self, context: &Context, end: &mut TaskEnd) {
+        let scope = context.scope(&self.engine, &self.node);
+        let Ok(Ok(target)) = self.target(context, &scope) else {
+            return;
+        };
+        for facts in std::mem::take(&mut end.facts) {
+            target.add_facts(&facts);
+        }
+        write(&target.set).set(std::mem::take(&mut end.set));
+    }
+
+    /// Why this node is not to go on, if other nodes have failed and that is so.
+    fn halted(&self) -> Option<String> {
+        if let Some(spent) = self.work.budgets.iter().find_map(|budget| budget.spent()) {
+            return Some(spent);
+        }
+        let fatal = lock(&self.engine.fatal);
+        let node = fatal.get(&self.work.play_number)?;
+        Some(format!("`{node}` failed in what says `any_errors_fatal`"))
+    }
+
     /// Takes over what a task gave, and says whether the walk goes on.
-    fn finish(&mut self, task: &Task, end: TaskEnd) -> Flow {
+    async fn finish(&mut self, task: &Task, end: TaskEnd, fatal: bool) -> Flow {
+        let facts = end.facts.iter().flat_map(|facts| facts.values());
+        let registered = task.register.as_ref().map(|_| &end.register);
+        if !self.node.hold(registered.into_iter().chain(facts)) {
+            let msg = format!(
+                "the results and facts of this node take more than {} MiB",
+                HELD_BYTES_MAX >> 20
+            );
+            return self.stop(task, &msg).await;
+        }
+        if let (Action::SetFact { facts }, Some(until)) = (&task.action, &end.unknown) {
+            for name in facts.keys() {
+                write(&self.node.set).set_unknown(name, until);
+            }
+        }
         if let Some(name) = &task.register {
             match &end.unknown {
                 Some(until) => write(&self.node.set).set_unknown(name, until),
@@ -230,14 +312,68 @@ impl Walk {
         for facts in &end.facts {
             self.node.add_facts(facts);
         }
+        if !end.facts.is_empty() {
+            self.keep_facts().await;
+        }
         self.node.notify(end.notify);
+        self.node.may_notify(end.maybe);
         match end.failure {
             Some(msg) => Err(Stop::Failed {
                 task: task.title(),
                 msg,
                 result: end.register,
+                fatal,
             }),
             None => Ok(()),
+        }
+    }
+
+    async fn keep_facts(&self) {
+        let mut facts = Json::Object(self.node.facts_now());
+        self.engine.spec.hidden.json(&mut facts);
+        if let Json::Object(facts) = facts
+            && let Err(error) = self
+                .engine
+                .spec
+                .journal
+                .note_facts(&self.node.spec.name, &facts)
+                .await
+        {
+            tracing::error!(%error, "facts cannot be kept");
+        }
+    }
+
+    /// Whether the task stands before the one that the run is to start at.
+    fn passes_over(&self, task: &Task) -> bool {
+        let Some(title) = &self.engine.spec.start_at_task else {
+            return false;
+        };
+        let started = &self.node.started;
+        if task.title() == *title {
+            started.store(true, Ordering::Relaxed);
+        }
+        let gathers = matches!(&task.action, Action::Module { name, .. } if name == "setup");
+        !started.load(Ordering::Relaxed) && !gathers
+    }
+
+    /// What later tasks need of one that is passed over: the variables it sets, and the tasks it includes, of which one
+    /// may be the one to start at. What cannot be evaluated, because it needs what was passed over, is left out.
+    async fn pass_over(&mut self, task: &Arc<Task>, context: &Context, outer: &Context) -> Flow {
+        match &task.action {
+            Action::IncludeTasks { .. } | Action::IncludeRole { .. } => {
+                let scope = context.scope(&self.engine, &self.node);
+                let holds = self.conditions(&context.inherited.when, &scope);
+                match (holds, loops::rounds(&self.engine.templates, task, &scope)) {
+                    (Ok(true), Ok(_)) => self.include(task, context, outer).await,
+                    _ => Ok(()),
+                }
+            }
+            Action::SetFact { .. } | Action::IncludeVars { .. } => {
+                let end = self.silent(task, context).await;
+                write(&self.node.set).set(end);
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -258,6 +394,7 @@ impl Walk {
             // Handlers run where the task ran.
             false => TaskEnd {
                 notify: Vec::new(),
+                maybe: Vec::new(),
                 ..end
             },
         }
@@ -273,7 +410,7 @@ impl Walk {
     }
 
     /// A fault of the task itself, told as its failed result.
-    async fn stop(&mut self, task: &Task, msg: &str) -> Flow {
+    pub(super) async fn stop(&mut self, task: &Task, msg: &str) -> Flow {
         let status = Status::Failed;
         self.tell_done(task, None, status, msg, Vec::new(), 0.0, false)
             .await;
@@ -281,133 +418,7 @@ impl Walk {
             task: task.title(),
             msg: msg.to_owned(),
             result: json!({"failed": true, "msg": msg}),
+            fatal: false,
         })
-    }
-
-    async fn include(&mut self, task: &Arc<Task>, context: &Context, outer: &Context) -> Flow {
-        if self.depth >= DEPTH_MAX {
-            return self
-                .stop(
-                    task,
-                    &format!("includes are nested deeper than {DEPTH_MAX}"),
-                )
-                .await;
-        }
-        let scope = context.scope(&self.engine, &self.node);
-        let rounds = match loops::rounds(&self.engine.templates, task, &scope) {
-            Ok(rounds) => rounds,
-            Err(error) => return self.stop(task, &error.to_string()).await,
-        };
-        for round in rounds {
-            let scope = round.scope(&scope);
-            match self.conditions(&context.inherited.when, &scope) {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.tell_done(
-                        task,
-                        round.label(),
-                        Status::Skipped,
-                        "",
-                        Vec::new(),
-                        0.0,
-                        false,
-                    )
-                    .await;
-                    continue;
-                }
-                Err(crate::template::TemplateError::Unknown { task: until }) => {
-                    self.tell_done(
-                        task,
-                        round.label(),
-                        Status::Unknown { until },
-                        "",
-                        Vec::new(),
-                        0.0,
-                        false,
-                    )
-                    .await;
-                    continue;
-                }
-                Err(error) => return self.stop(task, &error.to_string()).await,
-            }
-            // Of a dynamic include only the variables pass on, as in Ansible; its condition has been decided here.
-            let inner = outer
-                .with_vars(&task.inherited.vars)
-                .with_literals(round.vars.clone());
-            let (items, inner) = match self.included(task, &scope, inner) {
-                Ok(found) => found,
-                Err(msg) => return self.stop(task, &msg).await,
-            };
-            self.depth += 1;
-            let flow = self.items(&items, &inner).await;
-            self.depth -= 1;
-            flow?;
-        }
-        Ok(())
-    }
-
-    fn included(
-        &mut self,
-        task: &Task,
-        scope: &Arc<crate::vars::Scope>,
-        inner: Context,
-    ) -> Result<(Arc<Vec<Item>>, Context), String> {
-        let playbook = &self.engine.playbook;
-        let (path, inner) = match &task.action {
-            Action::IncludeRole {
-                role, tasks_from, ..
-            } => {
-                let role = playbook
-                    .roles
-                    .get(role)
-                    .ok_or_else(|| format!("the role `{role}` could not be read"))?;
-                self.node.learn(&role.name, &role.handlers);
-                let inner = inner.enter_role(role);
-                if tasks_from == "main" {
-                    return Ok((role.main.clone(), inner));
-                }
-                (vec![role.path.join("tasks").join(tasks_from)], inner)
-            }
-            Action::IncludeTasks { file } => {
-                let file = self
-                    .engine
-                    .templates
-                    .value(&Json::from(file.as_str()), scope)
-                    .map_err(|e| e.to_string())?;
-                let file = crate::template::display(&file);
-                let mut folders: Vec<PathBuf> = PathBuf::from(&*task.place.file)
-                    .parent()
-                    .map(PathBuf::from)
-                    .into_iter()
-                    .collect();
-                folders.extend(inner.role.as_ref().map(|role| role.role.path.join("tasks")));
-                folders.push(playbook.folder.clone());
-                (
-                    folders.iter().map(|folder| folder.join(&file)).collect(),
-                    inner,
-                )
-            }
-            _ => (Vec::new(), inner),
-        };
-        let endings = |path: &PathBuf| {
-            ["", ".yml", ".yaml"].map(|ending| {
-                let mut name = path.clone().into_os_string();
-                name.push(ending);
-                PathBuf::from(name)
-            })
-        };
-        let found = path
-            .iter()
-            .flat_map(endings)
-            .find_map(|path| playbook.files.get(&path));
-        match found {
-            Some(items) => Ok((items.clone(), inner)),
-            None => Err(format!(
-                "there is no task file `{}`",
-                path.first()
-                    .map(|path| path.display().to_string())
-                    .unwrap_or_default()
-            )),
-        }
     }
 }

@@ -29,6 +29,12 @@ pub(super) fn register(env: &mut Environment<'static>) {
     env.add_filter("extract", extract);
     env.add_filter("subelements", subelements);
     env.add_filter("product", product);
+    env.add_filter("permutations", |values: Value, size: Option<usize>| {
+        chosen(values, size, true)
+    });
+    env.add_filter("combinations", |values: Value, size: usize| {
+        chosen(values, Some(size), false)
+    });
 }
 
 fn list(value: &Value) -> Result<Vec<Value>, Error> {
@@ -203,9 +209,14 @@ fn zip_longest(first: Value, others: Rest<Value>, options: Kwargs) -> Result<Val
 }
 
 /// `key | extract(container, more_keys)`, mostly as `map('extract', hostvars, 'name')`.
-fn extract(key: Value, container: Value, more: Option<Value>) -> Result<Value, Error> {
+fn extract(
+    key: Value,
+    container: Value,
+    more: Option<Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
     let mut value = container.get_item(&key)?;
-    let path = match more {
+    let path = match more.or(options.get("morekeys")?) {
         None => Vec::new(),
         Some(path) if path.kind() == ValueKind::Seq => list(&path)?,
         Some(key) => vec![key],
@@ -216,12 +227,36 @@ fn extract(key: Value, container: Value, more: Option<Value>) -> Result<Value, E
     Ok(value)
 }
 
-fn subelements(items: Value, path: String, options: Kwargs) -> Result<Value, Error> {
-    let skip_missing = options
+fn subelements(items: Value, path: Value, options: Kwargs) -> Result<Value, Error> {
+    let skip = options
         .get::<Option<bool>>("skip_missing")?
         .unwrap_or(false);
+    let path = match path.as_str() {
+        Some(path) => path.to_owned(),
+        None => list(&path)?
+            .iter()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join("."),
+    };
+    subelements_of(&items, &path, skip).map(Value::from)
+}
+
+/// Pairs of each item and each element of the list at `path` in it. Of a mapping the values are the items.
+pub(super) fn subelements_of(
+    items: &Value,
+    path: &str,
+    skip_missing: bool,
+) -> Result<Vec<Value>, Error> {
+    let items = match items.kind() {
+        ValueKind::Map => list(items)?
+            .iter()
+            .map(|key| items.get_item(key))
+            .collect::<Result<_, _>>()?,
+        _ => list(items)?,
+    };
     let mut out = Vec::new();
-    for item in items.try_iter()? {
+    for item in items {
         let mut inner = item.clone();
         for key in path.split('.') {
             inner = inner.get_attr(key)?;
@@ -232,11 +267,47 @@ fn subelements(items: Value, path: String, options: Kwargs) -> Result<Value, Err
         if inner.is_undefined() && skip_missing {
             continue;
         }
+        if inner.is_undefined() {
+            return Err(bad(format!("subelements: an item has no `{path}`")));
+        }
         for element in inner.try_iter()? {
             out.push(Value::from(vec![item.clone(), element]));
         }
     }
-    Ok(Value::from(out))
+    Ok(out)
+}
+
+/// All choices of `size` places among `count`, in order; with `ordered` each order is a choice of its own.
+fn choices(count: usize, size: usize, ordered: bool) -> Result<Vec<Vec<usize>>, Error> {
+    let mut rows: Vec<Vec<usize>> = vec![Vec::new()];
+    for _ in 0..size {
+        let mut longer = Vec::new();
+        for row in &rows {
+            let from = match (ordered, row.last()) {
+                (false, Some(last)) => last + 1,
+                _ => 0,
+            };
+            for at in from..count {
+                if !row.contains(&at) {
+                    longer.push(row.iter().copied().chain([at]).collect());
+                }
+            }
+            if longer.len() > 100_000 {
+                return Err(bad("more than 100000 combinations"));
+            }
+        }
+        rows = longer;
+    }
+    Ok(rows)
+}
+
+fn chosen(values: Value, size: Option<usize>, ordered: bool) -> Result<Value, Error> {
+    let items = list(&values)?;
+    let size = size.unwrap_or(items.len());
+    let rows = choices(items.len(), size, ordered)?;
+    let row =
+        |row: &Vec<usize>| Value::from(row.iter().map(|&at| items[at].clone()).collect::<Vec<_>>());
+    Ok(Value::from(rows.iter().map(row).collect::<Vec<_>>()))
 }
 
 fn product(first: Value, others: Rest<Value>) -> Result<Value, Error> {

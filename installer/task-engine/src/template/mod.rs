@@ -19,12 +19,22 @@ use crate::vars::Scope;
 
 mod addresses;
 mod collections;
+mod crypt;
+mod files;
 mod lookups;
+mod numbers;
+mod paths;
+mod python;
+mod regexes;
 mod scan;
+mod sequence;
 mod tests;
 mod text;
+mod urls;
+mod yaml;
 
 pub use scan::has_template;
+pub(crate) use sequence::sequence;
 
 /// Why a text could not be rendered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +48,9 @@ pub enum TemplateError {
     #[error("not known before task `{task}` has run")]
     Unknown { task: String },
 }
+
+/// Steps of one rendering: far more than any real template takes, few enough that none holds a run for long.
+const FUEL: u64 = 20_000_000;
 
 /// The template engine; one for a run.
 pub struct Templates {
@@ -102,6 +115,47 @@ impl Templates {
         })
     }
 
+    /// Renders a template file that may say in its first line how its marks are to be read:
+    /// `#jinja2: trim_blocks: False, lstrip_blocks: True, variable_start_string: '[%'`. That line is not part of it.
+    pub fn file(
+        &self,
+        name: &str,
+        source: &str,
+        scope: &Arc<Scope>,
+        marks: Marks,
+    ) -> Result<String, TemplateError> {
+        let (marks, body) = match source.split_once('\n') {
+            Some((head, body)) if head.starts_with("#jinja2:") => {
+                let marks = marks
+                    .of_header(head)
+                    .map_err(|message| TemplateError::Failed {
+                        message,
+                        place: format!("{name}:1"),
+                    })?;
+                (marks, body)
+            }
+            _ => (marks, source),
+        };
+        if marks == Marks::default() && body.len() == source.len() {
+            return self.text(name, source, scope);
+        }
+        let syntax = marks.syntax().map_err(|error| TemplateError::Failed {
+            message: error.to_string(),
+            place: format!("{name}:1"),
+        })?;
+        // The header's line still counts, so that messages name the right one.
+        let with = |env: &Environment<'static>| {
+            let mut env = env.clone();
+            env.set_syntax(syntax.clone());
+            env
+        };
+        let special = Templates {
+            strict: with(&self.strict),
+            chained: with(&self.chained),
+        };
+        special.text(name, body, scope)
+    }
+
     /// Evaluates a bare expression to a value; an undefined one is an error.
     pub fn expression(&self, source: &str, scope: &Arc<Scope>) -> Result<Value, TemplateError> {
         self.twice("expression", source, scope, |env| {
@@ -136,7 +190,10 @@ impl Templates {
         Ok(self.expression(source.trim(), scope)?.is_true())
     }
 
+    /// A text of a playbook. Unlike in template files a backslash in a text inside `{{ }}` stands for itself there, so that
+    /// `regex_replace('(.)', '\1')` means what it says.
     fn string(&self, source: &str, scope: &Arc<Scope>) -> Result<Json, TemplateError> {
+        let source = &*scan::literal_backslashes(source);
         match scan::whole_expression(source) {
             Some(expression) => to_json(&self.expression(expression, scope)?, source),
             None => self.text("string", source, scope).map(Json::String),
@@ -162,6 +219,95 @@ impl Templates {
             return Err(TemplateError::Unknown { task });
         }
         result.map_err(|error| explain(&error, name, source, scope))
+    }
+}
+
+/// How a template file's marks are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks {
+    pub trim_blocks: bool,
+    pub lstrip_blocks: bool,
+    pub variable: Option<(String, String)>,
+    pub block: Option<(String, String)>,
+    pub comment: Option<(String, String)>,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Marks {
+            trim_blocks: true,
+            lstrip_blocks: false,
+            variable: None,
+            block: None,
+            comment: None,
+        }
+    }
+}
+
+impl Marks {
+    /// With what a `#jinja2:` line says.
+    fn of_header(mut self, line: &str) -> Result<Self, String> {
+        let (mut variable, mut block, mut comment) = ([None, None], [None, None], [None, None]);
+        let body = line.trim_start_matches("#jinja2:");
+        for pair in body.split(',') {
+            let Some((name, value)) = pair.split_once(':') else {
+                return Err(format!(
+                    "`{}` of the #jinja2 line is not of the form NAME: VALUE",
+                    pair.trim()
+                ));
+            };
+            let value = value.trim().trim_matches(['"', '\'']);
+            let flag = || match value.to_lowercase().as_str() {
+                "true" | "yes" | "1" => Ok(true),
+                "false" | "no" | "0" => Ok(false),
+                _ => Err(format!(
+                    "`{value}` of the #jinja2 line is neither True nor False"
+                )),
+            };
+            let text = || Some(value.to_owned());
+            match name.trim() {
+                "trim_blocks" => self.trim_blocks = flag()?,
+                "lstrip_blocks" => self.lstrip_blocks = flag()?,
+                "variable_start_string" => variable[0] = text(),
+                "variable_end_string" => variable[1] = text(),
+                "block_start_string" => block[0] = text(),
+                "block_end_string" => block[1] = text(),
+                "comment_start_string" => comment[0] = text(),
+                "comment_end_string" => comment[1] = text(),
+                // Ansible keeps the last line break whatever this says.
+                "keep_trailing_newline" => drop(flag()?),
+                other => return Err(format!("the #jinja2 line has no option `{other}`")),
+            }
+        }
+        for (into, marks) in [
+            (&mut self.variable, variable),
+            (&mut self.block, block),
+            (&mut self.comment, comment),
+        ] {
+            if let [Some(start), Some(end)] = marks {
+                *into = Some((start, end));
+            }
+        }
+        Ok(self)
+    }
+
+    fn syntax(&self) -> Result<SyntaxConfig, minijinja::Error> {
+        let mut builder = SyntaxConfig::builder();
+        builder
+            .trim_blocks(self.trim_blocks)
+            .lstrip_blocks(self.lstrip_blocks)
+            .keep_trailing_newline(true);
+        let pair = |marks: &Option<(String, String)>| marks.clone();
+        if let Some((start, end)) = pair(&self.variable) {
+            builder.variable_delimiters(start, end);
+        }
+        if let Some((start, end)) = pair(&self.block) {
+            builder.block_delimiters(start, end);
+        }
+        if let Some((start, end)) = pair(&self.comment) {
+            builder.comment_delimiters(start, end);
+        }
+        builder.build()
     }
 }
 
@@ -310,18 +456,36 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     env.set_auto_escape_callback(|_| AutoEscape::None);
     env.set_undefined_behavior(undefined);
     env.set_debug(true);
-    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    env.set_formatter(|out, state, value| {
-        if value.is_undefined() {
+    env.set_fuel(Some(FUEL));
+    // Strictly, only what an `if` without `else` leaves comes here undefined, and prints nothing, as in Jinja2.
+    let strict = undefined == UndefinedBehavior::Strict;
+    env.set_formatter(move |out, state, value| {
+        if value.is_undefined() && !strict {
             return Err(ErrorKind::UndefinedError.into());
+        }
+        if value.is_undefined() {
+            return Ok(());
         }
         minijinja::escape_formatter(out, state, value)
     });
     env.set_path_join_callback(|name, parent| {
-        let beside = Path::new(parent).parent().map(|folder| folder.join(name));
-        match beside {
-            Some(path) if path.is_file() => path.to_string_lossy().into_owned().into(),
-            _ => name.into(),
+        // Beside the template that asks, then further out, up to the folder `templates`.
+        let parent = Path::new(parent);
+        let inside = parent
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| folder.file_name().is_none_or(|name| name != "templates"));
+        let outer = parent
+            .ancestors()
+            .find(|folder| folder.file_name().is_some_and(|name| name == "templates"));
+        let found = inside
+            .take(4)
+            .chain(outer)
+            .map(|folder| folder.join(name))
+            .find(|path| path.is_file());
+        match found {
+            Some(path) => path.to_string_lossy().into_owned().into(),
+            None => name.into(),
         }
     });
     env.set_loader(|name| match std::fs::read_to_string(name) {
@@ -341,10 +505,18 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     text::register(&mut env);
     collections::register(&mut env);
     addresses::register(&mut env);
+    crypt::register(&mut env);
+    numbers::register(&mut env);
+    paths::register(&mut env);
+    python::register(&mut env);
+    regexes::register(&mut env);
+    urls::register(&mut env);
     tests::register(&mut env);
     lookups::register(&mut env);
     env
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod table;

@@ -1,4 +1,5 @@
 //! Looking at a text without evaluating it: does it hold a template, and is it one whole expression.
+use std::borrow::Cow;
 
 /// True if rendering could change the text.
 pub fn has_template(text: &str) -> bool {
@@ -33,6 +34,42 @@ pub(crate) fn whole_expression(text: &str) -> Option<&str> {
         }
     }
     None
+}
+
+/// Doubles every backslash in texts inside `{{ }}`.
+pub(crate) fn literal_backslashes(source: &str) -> Cow<'_, str> {
+    if !source.contains('\\') || !source.contains("{{") {
+        return Cow::Borrowed(source);
+    }
+    let mut out = String::with_capacity(source.len() + 16);
+    let mut letters = source.chars().peekable();
+    let (mut inside, mut quote) = (false, None);
+    while let Some(c) = letters.next() {
+        out.push(c);
+        match (inside, quote, c) {
+            (false, _, '{') if letters.peek() == Some(&'{') => {
+                out.extend(letters.next());
+                inside = true;
+            }
+            (true, None, '}') if letters.peek() == Some(&'}') => {
+                out.extend(letters.next());
+                inside = false;
+            }
+            (true, None, '\'' | '"') => quote = Some(c),
+            (true, Some(open), c) if c == open => quote = None,
+            (true, Some(open), '\\') => {
+                out.push('\\');
+                match letters.next() {
+                    // The quote does not end the text, and the backslash before it stays.
+                    Some(next) if next == open => out.extend(['\\', next]),
+                    Some('\\') => out.push_str("\\\\"),
+                    other => out.extend(other),
+                }
+            }
+            _ => {}
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// A text cut to one line that fits into a message.

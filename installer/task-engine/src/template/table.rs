@@ -122,15 +122,12 @@ fn expressions_give_what_ansible_gives() {
         // text
         ("{{ text.split('-')[1] }}", json!("b")),
         (
-            "{{ text | regex_replace('(.)-(.)', '\\\\2-\\\\1') }}",
+            "{{ text | regex_replace('(.)-(.)', '\\2-\\1') }}",
             json!("b-a"),
         ),
         ("{{ 'x=12' | regex_search('[0-9]+') }}", json!("12")),
         ("{{ 'x=12' | regex_search('y') is none }}", json!(true)),
-        (
-            "{{ 'x=12' | regex_search('x=(.)', '\\\\1') }}",
-            json!(["1"]),
-        ),
+        ("{{ 'x=12' | regex_search('x=(.)', '\\1') }}", json!(["1"])),
         ("{{ 'a1b2' | regex_findall('[0-9]') }}", json!(["1", "2"])),
         (
             "{{ '/a/b.txt' | basename }} {{ '/a/b.txt' | dirname }}",
@@ -158,7 +155,10 @@ fn expressions_give_what_ansible_gives() {
             "{{ {'b': 1, 'a': 2} | to_nice_json }}",
             json!("{\n    \"a\": 2,\n    \"b\": 1\n}"),
         ),
-        ("{{ {'b': 1, 'a': 'x'} | to_yaml }}", json!("a: x\nb: 1\n")),
+        (
+            "{{ {'b': 1, 'a': 'x'} | to_yaml }}",
+            json!("{a: x, b: 1}\n"),
+        ),
         ("{{ yes | ternary('a', 'b') }}", json!("a")),
         // addresses
         ("{{ '10.0.0.5/24' | ipaddr('network') }}", json!("10.0.0.0")),

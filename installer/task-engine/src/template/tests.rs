@@ -3,7 +3,6 @@ use std::cmp::Ordering;
 
 use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, Value};
-use regex::{Regex, RegexBuilder};
 
 use super::text::bad;
 
@@ -22,16 +21,6 @@ pub(super) fn register(env: &mut Environment<'static>) {
     ] {
         env.add_test(name, move |result: Value| outcome(&result, field, wanted));
     }
-    env.add_test("match", |text: Value, pattern: String, options: Kwargs| {
-        let regex = pattern_of(&format!(r"\A(?:{pattern})"), &options)?;
-        Ok::<_, Error>(regex.is_match(&text.to_string()))
-    });
-    env.add_test("search", |text: Value, pattern: String, options: Kwargs| {
-        Ok::<_, Error>(pattern_of(&pattern, &options)?.is_match(&text.to_string()))
-    });
-    env.add_test("regex", |text: Value, pattern: String, options: Kwargs| {
-        Ok::<_, Error>(pattern_of(&pattern, &options)?.is_match(&text.to_string()))
-    });
     for name in ["version", "version_compare"] {
         env.add_test(name, version);
         env.add_filter(name, version);
@@ -45,15 +34,54 @@ pub(super) fn register(env: &mut Environment<'static>) {
     env.add_test("contains", |list: Value, item: Value| {
         contains_all(&list, &Value::from(vec![item]))
     });
-    env.add_test("truthy", |value: Value, _options: Kwargs| value.is_true());
-    env.add_test("falsy", |value: Value, _options: Kwargs| !value.is_true());
+    env.add_test("truthy", |value: Value, options: Kwargs| {
+        truthy(&value, &options)
+    });
+    env.add_test("falsy", |value: Value, options: Kwargs| {
+        truthy(&value, &options).map(|truth| !truth)
+    });
+    env.add_test("finished", |job: Value| flag(&job, "finished"));
+    env.add_test("started", |job: Value| flag(&job, "started"));
+    env.add_test("timedout", |job: Value| flag(&job, "timedout"));
+    env.add_test("reachable", |result: Value| {
+        outcome(&result, "unreachable", false)
+    });
+    env.add_test("vault_encrypted", |_: Value| false);
+    env.add_test("vaulted_file", |path: String| {
+        std::fs::read_to_string(path).is_ok_and(|text| text.starts_with(crate::vault::MARK))
+    });
+    env.add_test("uri", |text: Value| {
+        let text = text.to_string();
+        text.split_once(':')
+            .is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
+    });
+    env.add_test("nan", |value: f64| value.is_nan());
+    env.add_test("callable", |_: Value| false);
     env.add_test("all", |list: Value| {
         Ok::<_, Error>(list.try_iter()?.all(|value| value.is_true()))
     });
     env.add_test("any", |list: Value| {
         Ok::<_, Error>(list.try_iter()?.any(|value| value.is_true()))
     });
-    env.add_test("abs", |path: String| path.starts_with('/'));
+}
+
+/// `convert_bool=true`: words count as what they say.
+fn truthy(value: &Value, options: &Kwargs) -> Result<bool, Error> {
+    let convert = options
+        .get::<Option<bool>>("convert_bool")?
+        .unwrap_or(false);
+    Ok(match value.as_str() {
+        Some(word) if convert => match word.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "1" | "true" | "y" | "t" | "1.0" => true,
+            "no" | "off" | "0" | "false" | "n" | "f" | "0.0" => false,
+            _ => value.is_true(),
+        },
+        _ => value.is_true(),
+    })
+}
+
+fn flag(result: &Value, field: &str) -> Result<bool, Error> {
+    Ok(result.get_attr(field)?.is_true())
 }
 
 fn outcome(result: &Value, field: &str, wanted: bool) -> Result<bool, Error> {
@@ -66,31 +94,27 @@ fn outcome(result: &Value, field: &str, wanted: bool) -> Result<bool, Error> {
     Ok(value.is_true() == wanted)
 }
 
-fn pattern_of(pattern: &str, options: &Kwargs) -> Result<Regex, Error> {
-    RegexBuilder::new(pattern)
-        .case_insensitive(options.get::<Option<bool>>("ignorecase")?.unwrap_or(false))
-        .multi_line(options.get::<Option<bool>>("multiline")?.unwrap_or(false))
-        .build()
-        .map_err(|error| {
-            bad(format!(
-                "`{pattern}` is not a supported regular expression: {error}"
-            ))
-        })
-}
-
 fn contains_all(outer: &Value, inner: &Value) -> Result<bool, Error> {
     let outer: Vec<Value> = outer.try_iter()?.collect();
     Ok(inner.try_iter()?.all(|value| outer.contains(&value)))
 }
 
-/// Python's `LooseVersion`: runs of digits compare as numbers, runs of letters as text.
+/// `is version('1.2', '>=', version_type='semver', strict=true)`.
 fn version(
     version: Value,
     other: Value,
     operator: Option<String>,
-    _options: Kwargs,
+    strict: Option<bool>,
+    options: Kwargs,
 ) -> Result<bool, Error> {
-    let order = compare(&version.to_string(), &other.to_string());
+    let operator = operator.or(options.get("operator")?);
+    let _strict = strict.or(options.get("strict")?);
+    let kind = options.get::<Option<String>>("version_type")?;
+    let (one, other) = (version.to_string(), other.to_string());
+    let order = match kind.as_deref() {
+        Some("semver" | "semantic" | "pep440") => compare_semantic(&one, &other),
+        _ => compare(&one, &other),
+    };
     Ok(match operator.as_deref().unwrap_or("==") {
         "==" | "=" | "eq" => order == Ordering::Equal,
         "!=" | "<>" | "ne" => order != Ordering::Equal,
@@ -103,6 +127,24 @@ fn version(
                 "`{other}` is no operator that compares versions"
             )));
         }
+    })
+}
+
+/// What follows `-` makes a version earlier than the one without it.
+fn compare_semantic(one: &str, other: &str) -> Ordering {
+    let parts = |text: &str| {
+        let text = text.split('+').next().unwrap_or_default();
+        match text.split_once('-') {
+            Some((core, before)) => (core.to_owned(), Some(before.to_owned())),
+            None => (text.to_owned(), None),
+        }
+    };
+    let ((core_a, before_a), (core_b, before_b)) = (parts(one), parts(other));
+    compare(&core_a, &core_b).then_with(|| match (before_a, before_b) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+        (Some(a), Some(b)) => compare(&a, &b),
     })
 }
 

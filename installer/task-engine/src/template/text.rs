@@ -1,9 +1,9 @@
-//! Filters on text: encoding, regular expressions, paths, digests, and the conversions of single values.
+//! Filters on text: encoding, JSON and YAML, digests, and the conversions of single values. Regular expressions, paths,
+//! numbers and password hashes have files of their own.
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Value};
-use regex::{Regex, RegexBuilder};
 use serde::Serialize;
 use serde_json::Value as Json;
 use sha2::Digest;
@@ -12,50 +12,57 @@ pub(super) fn register(env: &mut Environment<'static>) {
     env.add_filter("bool", |value: Value| to_bool(&value));
     env.add_filter("int", int);
     env.add_filter("float", float);
-    env.add_filter("b64encode", |text: String| STANDARD.encode(text));
+    env.add_filter("b64encode", |text: Value, _options: Kwargs| {
+        STANDARD.encode(text.to_string())
+    });
     env.add_filter("b64decode", b64decode);
-    env.add_filter("to_json", |value: Value, _options: Kwargs| {
-        python_json(&value)
-    });
+    env.add_filter("to_json", to_json);
     env.add_filter("to_nice_json", to_nice_json);
-    env.add_filter("from_json", |text: String| parse_json(&text));
-    env.add_filter("to_yaml", to_yaml);
-    env.add_filter("to_nice_yaml", to_yaml);
-    env.add_filter("from_yaml", from_yaml);
-    env.add_filter("regex_replace", regex_replace);
-    env.add_filter("regex_search", regex_search);
-    env.add_filter("regex_findall", regex_findall);
-    env.add_filter("regex_escape", |text: String| regex::escape(&text));
-    env.add_filter("basename", |path: String| {
-        path.rsplit('/').next().unwrap_or_default().to_owned()
+    env.add_filter("from_json", |text: Value, _options: Kwargs| {
+        parse_json(&text.to_string())
     });
-    env.add_filter("dirname", |path: String| match path.rsplit_once('/') {
-        Some(("", _)) => "/".to_owned(),
-        Some((folder, _)) => folder.trim_end_matches('/').to_owned(),
-        None => String::new(),
+    env.add_filter("to_yaml", |value: Value, options: Kwargs| {
+        to_yaml(&value, &options, None, 2)
     });
-    env.add_filter("splitext", splitext);
-    env.add_filter("path_join", path_join);
+    env.add_filter("to_nice_yaml", |value: Value, options: Kwargs| {
+        to_yaml(&value, &options, Some(false), 4)
+    });
+    env.add_filter("from_yaml", |text: Value| {
+        let mut all = from_yaml(&text)?;
+        match all.len() {
+            0 => Ok(Value::from(())),
+            1 => Ok(all.remove(0)),
+            _ => Err(bad("not YAML: more than one document, see `from_yaml_all`")),
+        }
+    });
+    env.add_filter("from_yaml_all", |text: Value| {
+        from_yaml(&text).map(Value::from)
+    });
+    env.add_filter("ansible_string", |value: Value| value.to_string());
     env.add_filter("quote", |value: Value| shell_quote(&value.to_string()));
-    env.add_filter("hash", |text: String, algorithm: Option<String>| {
-        digest(&text, algorithm.as_deref())
+    env.add_filter("hash", |text: Value, algorithm: Option<String>| {
+        digest(&text.to_string(), algorithm.as_deref())
     });
-    env.add_filter("checksum", |text: String| digest(&text, Some("sha1")));
-    env.add_filter("sha1", |text: String| digest(&text, Some("sha1")));
-    env.add_filter("md5", |text: String| digest(&text, Some("md5")));
+    for (name, algorithm) in [("checksum", "sha1"), ("sha1", "sha1"), ("md5", "md5")] {
+        env.add_filter(name, move |text: Value| {
+            digest(&text.to_string(), Some(algorithm))
+        });
+    }
     env.add_filter(
         "ternary",
-        |value: Value, yes: Value, no: Value, none: Option<Value>| match (value.is_none(), none) {
-            (true, Some(none)) => none,
-            _ if value.is_true() => yes,
-            _ => no,
+        |value: Value, yes: Value, no: Value, none: Option<Value>, options: Kwargs| {
+            let none = none.or(options.get("none_val")?);
+            Ok::<_, Error>(match (value.is_none(), none) {
+                (true, Some(none)) => none,
+                _ if value.is_true() => yes,
+                _ => no,
+            })
         },
     );
     env.add_filter("mandatory", mandatory);
     env.add_filter("type_debug", |value: Value| python_type(&value));
     env.add_filter("to_uuid", to_uuid);
     env.add_filter("comment", comment);
-    env.add_filter("human_readable", human_readable);
 }
 
 pub(super) fn bad(message: impl Into<String>) -> Error {
@@ -128,8 +135,8 @@ fn float(value: Value, default: Option<f64>) -> f64 {
     number.or(default).unwrap_or(0.0)
 }
 
-fn b64decode(text: String) -> Result<String, Error> {
-    let packed: String = text.split_whitespace().collect();
+fn b64decode(text: Value, _options: Kwargs) -> Result<String, Error> {
+    let packed: String = text.to_string().split_whitespace().collect();
     let bytes = STANDARD
         .decode(packed)
         .map_err(|error| bad(format!("not base64: {error}")))?;
@@ -172,21 +179,65 @@ impl serde_json::ser::Formatter for PythonFormatter {
     }
 }
 
-fn python_json(value: &Value) -> Result<String, Error> {
+/// `to_json(indent=2, sort_keys=true, separators=(',', ':'))`.
+fn to_json(value: Value, options: Kwargs) -> Result<String, Error> {
+    let mut data = json(&value)?;
+    if options.get::<Option<bool>>("sort_keys")?.unwrap_or(false) {
+        sort_keys(&mut data);
+    }
+    let compact = match options.get::<Option<Value>>("separators")? {
+        Some(marks) => marks.get_item(&Value::from(1))?.to_string() == ":",
+        None => false,
+    };
+    let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(true);
+    let text = match options.get::<Option<usize>>("indent")? {
+        Some(indent) => pretty(&data, indent)?,
+        None if compact => data.to_string(),
+        None => python_json(&data)?,
+    };
+    Ok(if ascii { escape_json(&text) } else { text })
+}
+
+/// As Python writes it: what is not ASCII as `\\uXXXX`.
+fn escape_json(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}
+
+fn python_json(value: &Json) -> Result<String, Error> {
     let mut out = Vec::new();
     let mut writer = serde_json::Serializer::with_formatter(&mut out, PythonFormatter);
-    json(value)?
+    value
         .serialize(&mut writer)
         .map_err(|error| bad(error.to_string()))?;
     String::from_utf8(out).map_err(|error| bad(error.to_string()))
 }
 
 fn to_nice_json(value: Value, options: Kwargs) -> Result<String, Error> {
-    let indent = " ".repeat(options.get::<Option<usize>>("indent")?.unwrap_or(4).min(16));
+    let indent = options.get::<Option<usize>>("indent")?.unwrap_or(4);
     let mut value = json(&value)?;
     if options.get::<Option<bool>>("sort_keys")?.unwrap_or(true) {
         sort_keys(&mut value);
     }
+    let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(true);
+    let text = pretty(&value, indent)?;
+    Ok(if ascii { escape_json(&text) } else { text })
+}
+
+fn pretty(value: &Json, indent: usize) -> Result<String, Error> {
+    let indent = " ".repeat(indent.min(16));
     let mut out = Vec::new();
     let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
     let mut writer = serde_json::Serializer::with_formatter(&mut out, pretty);
@@ -213,138 +264,40 @@ fn parse_json(text: &str) -> Result<Value, Error> {
     Ok(Value::from(minijinja::value::Serde(value)))
 }
 
-fn to_yaml(value: Value, _options: Kwargs) -> Result<String, Error> {
-    let mut value = json(&value)?;
-    sort_keys(&mut value);
-    serde_yaml::to_string(&value).map_err(|error| bad(error.to_string()))
-}
-
-fn from_yaml(text: String) -> Result<Value, Error> {
-    let document: Json =
-        serde_yaml::from_str(&text).map_err(|fault| bad(format!("not YAML: {fault}")))?;
-    Ok(Value::from(minijinja::value::Serde(document)))
-}
-
-fn regex(pattern: &str, options: &Kwargs) -> Result<Regex, Error> {
-    RegexBuilder::new(pattern)
-        .case_insensitive(options.get::<Option<bool>>("ignorecase")?.unwrap_or(false))
-        .multi_line(options.get::<Option<bool>>("multiline")?.unwrap_or(false))
-        .build()
-        .map_err(|error| {
-            bad(format!(
-                "`{pattern}` is not a supported regular expression: {error}"
-            ))
-        })
-}
-
-/// Python's `\1` and `\g<name>` in this library's spelling.
-fn replacement(python: &str) -> String {
-    let mut out = String::with_capacity(python.len());
-    let mut rest = python.chars().peekable();
-    while let Some(c) = rest.next() {
-        match (c, rest.peek().copied()) {
-            ('$', _) => out.push_str("$$"),
-            ('\\', Some('g')) => {
-                rest.next();
-                let name: String = rest
-                    .by_ref()
-                    .skip_while(|&c| c == '<')
-                    .take_while(|&c| c != '>')
-                    .collect();
-                out.push_str(&format!("${{{name}}}"));
-            }
-            ('\\', Some(digit)) if digit.is_ascii_digit() => {
-                out.push_str("${");
-                while let Some(digit) = rest.next_if(char::is_ascii_digit) {
-                    out.push(digit);
-                }
-                out.push('}');
-            }
-            ('\\', Some('\\')) => {
-                rest.next();
-                out.push('\\');
-            }
-            _ => out.push(c),
-        }
-    }
-    out
-}
-
-fn regex_replace(
-    value: Value,
-    pattern: String,
-    with: Option<String>,
-    options: Kwargs,
+fn to_yaml(
+    value: &Value,
+    options: &Kwargs,
+    flow: Option<bool>,
+    indent: usize,
 ) -> Result<String, Error> {
-    let with = replacement(&with.or(options.get("replacement")?).unwrap_or_default());
-    let limit = options.get::<Option<usize>>("count")?.unwrap_or(0);
-    Ok(regex(&pattern, &options)?
-        .replacen(&value.to_string(), limit, with)
-        .into_owned())
-}
-
-/// The whole match, or the groups asked for as `'\\1'`, `'\\g<name>'`; none when nothing matches.
-fn regex_search(
-    value: Value,
-    pattern: String,
-    groups: minijinja::value::Rest<String>,
-    options: Kwargs,
-) -> Result<Value, Error> {
-    let text = value.to_string();
-    let regex = regex(&pattern, &options)?;
-    let Some(found) = regex.captures(&text) else {
-        return Ok(Value::from(()));
+    let style = super::yaml::Style {
+        indent: options
+            .get::<Option<usize>>("indent")?
+            .unwrap_or(indent)
+            .clamp(2, 9),
+        flow: options.get::<Option<bool>>("default_flow_style")?.or(flow),
+        width: options.get::<Option<usize>>("width")?.unwrap_or(80),
+        sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(true),
     };
-    if groups.is_empty() {
-        return Ok(Value::from(&found[0]));
+    let mut out = String::new();
+    if options
+        .get::<Option<bool>>("explicit_start")?
+        .unwrap_or(false)
+    {
+        out.push_str("---\n");
     }
-    let mut out = Vec::new();
-    for group in groups.iter() {
-        let name = group
-            .trim_start_matches(['\\', 'g', '<'])
-            .trim_end_matches('>');
-        let part = match name.parse::<usize>() {
-            Ok(number) => found.get(number),
-            Err(_) => found.name(name),
-        };
-        out.push(part.map_or(Value::from(()), |part| Value::from(part.as_str())));
-    }
-    Ok(Value::from(out))
+    out.push_str(&super::yaml::write(&json(value)?, &style));
+    Ok(out)
 }
 
-fn regex_findall(value: Value, pattern: String, options: Kwargs) -> Result<Value, Error> {
-    let regex = regex(&pattern, &options)?;
-    let text = value.to_string();
-    let all = regex.captures_iter(&text).map(|found| match found.len() {
-        1 => Value::from(&found[0]),
-        2 => Value::from(found.get(1).map_or("", |part| part.as_str())),
-        _ => found
-            .iter()
-            .skip(1)
-            .map(|part| Value::from(part.map_or("", |part| part.as_str())))
-            .collect::<Vec<_>>()
-            .into(),
-    });
-    Ok(all.collect::<Vec<Value>>().into())
-}
-
-fn splitext(path: String) -> Vec<String> {
-    let from = path.rfind('/').map_or(0, |at| at + 1);
-    match path[from..].rfind('.') {
-        Some(dot) if dot > 0 => vec![path[..from + dot].to_owned(), path[from + dot..].to_owned()],
-        _ => vec![path, String::new()],
-    }
-}
-
-fn path_join(parts: Value) -> Result<String, Error> {
-    if parts.as_str().is_some() {
-        return Ok(parts.to_string());
-    }
-    let mut out = std::path::PathBuf::new();
-    for part in parts.try_iter()? {
-        out.push(part.to_string());
-    }
-    Ok(out.to_string_lossy().into_owned())
+/// Read as everything else that people write: YAML 1.1.
+fn from_yaml(text: &Value) -> Result<Vec<Value>, Error> {
+    let documents = yaml_source::parse_all("text", &text.to_string())
+        .map_err(|faults| bad(format!("not YAML: {}", faults.to_string().trim())))?;
+    Ok(documents
+        .iter()
+        .map(|document| Value::from(minijinja::value::Serde(document.root.to_json())))
+        .collect())
 }
 
 fn shell_quote(text: &str) -> String {
@@ -358,13 +311,14 @@ fn shell_quote(text: &str) -> String {
 fn digest(text: &str, algorithm: Option<&str>) -> Result<String, Error> {
     Ok(match algorithm.unwrap_or("sha1") {
         "sha1" => hex::encode(sha1::Sha1::digest(text)),
+        "sha224" => hex::encode(sha2::Sha224::digest(text)),
         "sha256" => hex::encode(sha2::Sha256::digest(text)),
         "sha384" => hex::encode(sha2::Sha384::digest(text)),
         "sha512" => hex::encode(sha2::Sha512::digest(text)),
         "md5" => hex::encode(md5::Md5::digest(text)),
         other => {
             return Err(bad(format!(
-                "unknown digest `{other}`; known: md5, sha1, sha256, sha384, sha512"
+                "unknown digest `{other}`; known: md5, sha1, sha224, sha256, sha384, sha512"
             )));
         }
     })
@@ -403,31 +357,83 @@ fn to_uuid(text: String) -> String {
     uuid::Uuid::new_v5(&UUID_NAMESPACE, text.as_bytes()).to_string()
 }
 
-fn comment(text: String, style: Option<String>) -> Result<String, Error> {
-    let mark = match style.as_deref().unwrap_or("plain") {
-        "plain" => "#",
-        "erlang" => "%",
-        "c" => "//",
+/// `comment('c')`, `comment(decoration='! ', prefix=..., postfix=..., newline=...)`: Ansible's five styles.
+fn comment(text: Value, style: Option<String>, options: Kwargs) -> Result<String, Error> {
+    let text = text.to_string();
+    let style = style.or(options.get("style")?);
+    let (beginning, standard, end) = match style.as_deref().unwrap_or("plain") {
+        "plain" => ("", "# ", ""),
+        "erlang" => ("", "% ", ""),
+        "c" => ("", "// ", ""),
+        "cblock" => ("/*", " * ", " */"),
+        "xml" => ("<!--", " - ", "-->"),
         other => {
             return Err(bad(format!(
-                "unknown comment style `{other}`; known: plain, erlang, c"
+                "unknown comment style `{other}`; known: plain, erlang, c, cblock, xml"
             )));
         }
     };
+    let option = |name: &str| options.get::<Option<String>>(name);
+    let newline = option("newline")?.unwrap_or_else(|| "\n".to_owned());
+    let decoration = option("decoration")?.unwrap_or_else(|| standard.to_owned());
+    let beginning = option("beginning")?.unwrap_or_else(|| beginning.to_owned());
+    let end = option("end")?.unwrap_or_else(|| end.to_owned());
+    let bare = decoration.trim_end().to_owned();
+    let prefix = option("prefix")?.unwrap_or_else(|| bare.clone());
+    let postfix = option("postfix")?.unwrap_or(bare);
+    let count = |name: &str| {
+        options
+            .get::<Option<usize>>(name)
+            .map(|count| count.unwrap_or(1).min(100))
+    };
+    let (before, after) = (count("prefix_count")?, count("postfix_count")?);
+    let mut out = String::new();
+    if !beginning.is_empty() {
+        out.push_str(&beginning);
+        out.push_str(&newline);
+    }
+    if !prefix.is_empty() {
+        out.push_str(&format!("{prefix}{newline}").repeat(before));
+    }
     let lines: Vec<String> = text
-        .lines()
-        .map(|line| format!("{mark} {line}").trim_end().to_owned())
+        .split(newline.as_str())
+        .map(|line| format!("{decoration}{line}").trim_end().to_owned())
         .collect();
-    Ok(format!("{mark}\n{}\n{mark}", lines.join("\n")))
+    out.push_str(&lines.join(&newline));
+    if !postfix.is_empty() {
+        out.push_str(&format!("{newline}{postfix}").repeat(after));
+    }
+    if !end.is_empty() {
+        out.push_str(&newline);
+        out.push_str(&end);
+    }
+    Ok(out)
 }
 
-fn human_readable(bytes: f64) -> String {
-    let mut size = bytes;
-    for unit in ["Bytes", "KB", "MB", "GB", "TB"] {
-        if size < 1024.0 {
-            return format!("{size:.2} {unit}");
-        }
-        size /= 1024.0;
+/// A number as Python writes it.
+pub(super) fn python_number(number: &serde_json::Number) -> String {
+    match number.as_f64() {
+        Some(value) if !number.is_i64() && !number.is_u64() => python_float(value),
+        _ => number.to_string(),
     }
-    format!("{size:.2} PB")
+}
+
+/// Python's `repr`: the shortest digits, an exponent beyond 16 digits.
+fn python_float(value: f64) -> String {
+    let plain = format!("{value}");
+    let exponent = format!("{value:e}");
+    let power: i32 = exponent
+        .split_once('e')
+        .and_then(|(_, power)| power.parse().ok())
+        .unwrap_or(0);
+    if value == 0.0 || (-5..16).contains(&power) {
+        return if plain.contains('.') {
+            plain
+        } else {
+            format!("{plain}.0")
+        };
+    }
+    let digits = exponent.split('e').next().unwrap_or_default();
+    let sign = if power < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", power.abs())
 }

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use crate::sim::{Random, Sim};
 use crate::world::{Bench, catalogue};
 
-const SITE: &[(&str, &str)] = &[
+pub const SITE: &[(&str, &str)] = &[
     (
         "site.yml",
         "
@@ -58,7 +58,7 @@ const EXPECTED: &[&str] = &[
     "echo d",
 ];
 
-fn is_whole(bench: &Bench, seed: u64) {
+pub fn is_whole(bench: &Bench, seed: u64) {
     for number in 1..=3 {
         let world = bench.sim.world(&format!("node-{number}"));
         let mut expected: Vec<&str> = EXPECTED.to_vec();
@@ -173,4 +173,114 @@ async fn a_task_that_hangs_is_cancelled_after_its_time() {
         report.failures
     );
     assert!(before.elapsed() < Duration::from_secs(120));
+}
+
+const REBOOT: &str = "
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: Reboot, reboot: {reboot_timeout: 60}, register: reboot}
+    - {name: Rebooted, assert: {that: [reboot.rebooted, reboot.boot_id is undefined]}}
+    - {name: After, command: echo after}
+";
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_is_waited_for_until_another_boot_answers() {
+    let bench = Bench::new(2, &[("site.yml", REBOOT)]);
+    let (report, _) = bench.run().await;
+    assert!(report.is_success(), "{report:?}");
+    for name in ["node-1", "node-2"] {
+        assert_eq!(bench.sim.world(name).commands, ["whoami", "echo after"]);
+        assert!(
+            bench.sim.connections(name) >= 4,
+            "the old boot was taken for the new one"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_with_cut_connections_happens_once() {
+    for seed in 1..=10 {
+        let bench = Bench::new(2, &[("site.yml", REBOOT)]).with_sim(Sim {
+            seed,
+            ..Sim::default()
+        });
+        let (report, _) = bench.run().await;
+        assert!(report.is_success(), "seed {seed}: {report:?}");
+        for name in ["node-1", "node-2"] {
+            let reboots = bench.sim.world(name).effects;
+            let reboots = reboots.iter().filter(|id| id.contains("tasks.1-"));
+            // The reboot itself, and the test command whose name begins with the same.
+            assert_eq!(
+                reboots.filter(|id| id.ends_with("/0")).count(),
+                1,
+                "seed {seed}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_floods_or_hangs_harms_nobody_else() {
+    let site = "
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: A, command: echo a, register: a, timeout: 30}
+    - {name: B, copy: {dest: /b, content: \"{{ a.stdout }}\"}}
+";
+    let sim = Sim {
+        flooding: vec!["node-2".to_owned()],
+        hanging: vec!["node-3".to_owned()],
+        ..Sim::default()
+    };
+    let bench = Bench::new(4, &[("site.yml", site)]).with_sim(sim);
+    let (report, events) = bench.run().await;
+    let failed: BTreeSet<&str> = report
+        .failures
+        .iter()
+        .map(|failure| failure.node.as_str())
+        .collect();
+    assert_eq!(failed, BTreeSet::from(["node-2", "node-3"]), "{report:?}");
+    assert_eq!(report.failures.len(), 2, "one line a node");
+    for name in ["node-1", "node-4"] {
+        assert_eq!(bench.sim.world(name).files["/b"], "a");
+    }
+    let output = events
+        .iter()
+        .filter(|event| matches!(event, task_engine::Event::Output { .. }));
+    assert!(
+        output.count() < 20_000,
+        "output is not passed on without a limit"
+    );
+}
+
+#[tokio::test]
+async fn no_node_gets_what_is_another_nodes() {
+    let files = &[
+        ("site.yml", "- {hosts: all, roles: [web]}\n"),
+        (
+            "roles/web/tasks/main.yml",
+            "
+- {name: Own, copy: {dest: /own, content: \"{{ secret }}\"}, environment: {SECRET: \"{{ secret }}\"}}
+- {name: Read, command: \"echo {{ secret }}\", register: read}
+- {name: Loop, command: \"echo {{ item }}\", loop: [\"{{ read.stdout }}\"]}
+",
+        ),
+    ];
+    let mut bench = Bench::new(3, files);
+    for host in &mut bench.hosts {
+        let secret = format!("secret-of-{}", host.name);
+        host.vars.insert("secret".to_owned(), secret.into());
+    }
+    let (report, _) = bench.run().await;
+    assert!(report.is_success(), "{report:?}");
+    for name in ["node-1", "node-2", "node-3"] {
+        let arrived = format!("{:?}", bench.sim.world(name).arrived);
+        assert!(arrived.contains(&format!("secret-of-{name}")));
+        for other in ["node-1", "node-2", "node-3"] {
+            let leaked = other != name && arrived.contains(&format!("secret-of-{other}"));
+            assert!(!leaked, "{name} got what is {other}'s");
+        }
+    }
 }

@@ -7,6 +7,10 @@
 
 mod behaviour;
 mod faults;
+mod golden;
+mod killed;
+mod order;
+mod planning;
 mod sim;
 mod ssh;
 mod world;

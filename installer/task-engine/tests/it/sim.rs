@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use task_engine::HostSpec;
 use task_engine::link::{ConnectError, Stream, Transport};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 
 /// What a node holds, and what has been done to it.
 #[derive(Default, Debug, Clone)]
@@ -32,6 +32,9 @@ pub struct Agent {
     /// The agent's journal: started without a result, or with one.
     journal: HashMap<String, Option<TaskResult>>,
     connections: u64,
+    /// Reboots so far, and the connection that the newest one is through with.
+    boots: u64,
+    up_at: u64,
 }
 
 /// All nodes, and the faults that happen to them.
@@ -44,7 +47,15 @@ pub struct Sim {
     pub dead: Vec<String>,
     /// Nodes that answer with noise.
     pub hostile: Vec<String>,
+    /// Nodes that answer every task with output without end.
+    pub flooding: Vec<String>,
+    /// Nodes that take every task and never answer.
+    pub hanging: Vec<String>,
+    /// Begins and ends of commands on all nodes, as they happen: node, `begin` or `end`, command line.
+    pub happened: Happened,
 }
+
+pub type Happened = Arc<Mutex<Vec<(String, &'static str, String)>>>;
 
 impl Sim {
     pub fn world(&self, node: &str) -> World {
@@ -55,7 +66,7 @@ impl Sim {
         self.agent(node).lock().unwrap().connections
     }
 
-    fn agent(&self, node: &str) -> Arc<Mutex<Agent>> {
+    pub fn agent(&self, node: &str) -> Arc<Mutex<Agent>> {
         self.agents
             .lock()
             .unwrap()
@@ -88,13 +99,53 @@ impl Transport for Sim {
             });
             return Ok(Box::new(ours));
         }
+        if self.flooding.contains(&host.name) || self.hanging.contains(&host.name) {
+            tokio::spawn(misbehave(theirs, self.flooding.contains(&host.name)));
+            return Ok(Box::new(ours));
+        }
         let faults = (self.seed != 0).then(|| Random(mix(self.seed, &host.name, number)));
-        tokio::spawn(serve(agent, theirs, faults));
+        let (name, happened) = (host.name.clone(), self.happened.clone());
+        tokio::spawn(serve(name, agent, theirs, faults, happened));
         Ok(Box::new(ours))
     }
 
     async fn install_agent(&self, _host: &HostSpec) -> Result<(), ConnectError> {
         Ok(())
+    }
+}
+
+/// Greets, and then says nothing that helps: output of the task for ever, or nothing at all.
+async fn misbehave(mut stream: DuplexStream, floods: bool) {
+    let hello = FromAgent::Hello {
+        protocol: PROTOCOL,
+        agent_sha256: "simulated".to_owned(),
+        boot_id: "0".to_owned(),
+    };
+    let _ = stream.write_all(&encode(&hello).unwrap()).await;
+    let mut buffer = Vec::new();
+    loop {
+        let message = match decode::<ToAgent>(&mut buffer) {
+            Ok(Some(message)) => message,
+            _ => match stream.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => continue,
+            },
+        };
+        let ToAgent::Task(task) = message else {
+            continue;
+        };
+        #[allow(clippy::while_immutable_condition, reason = "ends with the connection")]
+        while floods {
+            let output = FromAgent::Output {
+                id: task.id.clone(),
+                text: "x".repeat(10_000),
+            };
+            // Time passes, or the deadline would never come in a test whose clock stands still.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if stream.write_all(&encode(&output).unwrap()).await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -120,7 +171,13 @@ fn mix(seed: u64, name: &str, number: u64) -> u64 {
 }
 
 /// One attach. With faults the stream ends before or after some message, and the world's change may be done or not.
-async fn serve(agent: Arc<Mutex<Agent>>, mut stream: DuplexStream, mut faults: Option<Random>) {
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    name: String,
+    agent: Arc<Mutex<Agent>>,
+    mut stream: S,
+    mut faults: Option<Random>,
+    happened: Happened,
+) {
     let mut buffer = Vec::new();
     let mut cut = |chance: u64| {
         faults
@@ -137,11 +194,16 @@ async fn serve(agent: Arc<Mutex<Agent>>, mut stream: DuplexStream, mut faults: O
             Err(_) => return,
         };
         let answer = match message {
-            ToAgent::Hello { .. } => FromAgent::Hello {
-                protocol: PROTOCOL,
-                agent_sha256: "simulated".to_owned(),
-                boot_id: "1".to_owned(),
-            },
+            ToAgent::Hello { .. } => {
+                let agent = agent.lock().unwrap();
+                // For a while the old boot still answers.
+                let boot = agent.boots - u64::from(agent.connections < agent.up_at);
+                FromAgent::Hello {
+                    protocol: PROTOCOL,
+                    agent_sha256: "simulated".to_owned(),
+                    boot_id: boot.to_string(),
+                }
+            }
             ToAgent::Cancel { id } => {
                 let result = TaskResult {
                     failed: true,
@@ -157,7 +219,23 @@ async fn serve(agent: Arc<Mutex<Agent>>, mut stream: DuplexStream, mut faults: O
                 if task.module == "hang" {
                     continue;
                 }
+                let line = task
+                    .args
+                    .get("cmd")
+                    .and_then(Json::as_str)
+                    .unwrap_or_default();
+                let note = |what| {
+                    if task.module == "command" && !task.check {
+                        let entry = (name.clone(), what, line.to_owned());
+                        happened.lock().unwrap().push(entry);
+                    }
+                };
+                note("begin");
+                if let Some(seconds) = line.strip_prefix("sleep ").filter(|_| !task.check) {
+                    tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap())).await;
+                }
                 let answer = answer(&agent, &task);
+                note("end");
                 // The result is in the agent's journal, the controller does not hear of it.
                 if cut(15) {
                     return;
@@ -193,7 +271,21 @@ fn answer(agent: &Mutex<Agent>, task: &Task) -> FromAgent {
         .world
         .arrived
         .push(json!({"module": task.module, "args": task.args, "environment": task.environment}));
-    let result = module(&mut agent.world, task);
+    let result = match task.module.as_str() {
+        "reboot" if !task.check => {
+            let old = agent.boots.to_string();
+            agent.boots += 1;
+            agent.up_at = agent.connections + 3;
+            agent.world.effects.push(task.id.clone());
+            let data = json!({"rebooting": true, "rebooted": false, "boot_id": old});
+            TaskResult {
+                changed: true,
+                data: data.as_object().cloned().unwrap(),
+                ..TaskResult::default()
+            }
+        }
+        _ => module(&mut agent.world, task),
+    };
     agent.journal.insert(id.clone(), Some(result.clone()));
     FromAgent::Done { id, result }
 }

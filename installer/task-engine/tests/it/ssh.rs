@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use task_engine::journal::Journal;
 use task_engine::link::Transport;
 use task_engine::parse::Catalogue;
-use task_engine::{Event, HostSpec, Limits, Mode, RunReport, RunSpec, Ssh};
+use task_engine::{Event, HostSpec, Mode, RunReport, RunSpec, Ssh};
 use tokio::sync::mpsc;
 
 /// The server, its folder and its key; both end with it.
@@ -156,20 +156,20 @@ impl Server {
     }
 
     async fn run(&self, run: &str, transport: Ssh) -> (RunReport, Vec<Event>) {
+        self.run_as(run, transport, Mode::Apply).await
+    }
+
+    async fn run_as(&self, run: &str, transport: Ssh, mode: Mode) -> (RunReport, Vec<Event>) {
         let spec = RunSpec {
-            run: run.to_owned(),
-            playbook: self.folder.path().join("site.yml"),
-            role_folders: Vec::new(),
-            hosts: vec![self.host(&self.host_key)],
-            limit: None,
-            mode: Mode::Apply,
+            mode,
             diff: true,
-            tags: Vec::new(),
-            skip_tags: Vec::new(),
-            extra_vars: serde_json::Map::new(),
-            limits: Limits::default(),
-            transport: Arc::new(transport),
-            journal: Arc::<task_engine::journal::MemoryJournal>::default() as Arc<dyn Journal>,
+            ..RunSpec::new(
+                run,
+                self.folder.path().join("site.yml"),
+                vec![self.host(&self.host_key)],
+                Arc::new(transport),
+                Arc::<task_engine::journal::MemoryJournal>::default() as Arc<dyn Journal>,
+            )
         };
         let playbook = task_engine::parse::playbook(&spec.playbook, &[], &Catalogue::of_modules())
             .unwrap_or_else(|faults| panic!("{faults}"));
@@ -273,6 +273,54 @@ async fn roles_run_through_the_real_agent_and_a_second_run_changes_nothing() {
     assert_eq!(
         std::fs::read_to_string(server.path("node/notes")).unwrap(),
         "noted\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_fetched_whole_and_once() {
+    let (Some(server), Some(agent)) = (server(), agent()) else {
+        return;
+    };
+    let site = "
+- hosts: all
+  gather_facts: false
+  tasks:
+    - fetch: {src: \"{{ root }}-large\", dest: fetched}
+      register: large
+    - fetch: {src: \"{{ root }}-large\", dest: flat, flat: true}
+    - fetch: {src: /nowhere, dest: fetched, fail_on_missing: false}
+    - assert: {that: [\"large.dest is search('node-1')\", \"large.checksum | length == 40\"]}
+";
+    crate::world::write(server.folder.path(), "site.yml", site);
+    // Three pieces, the last of them short, and no text.
+    let content: Vec<u8> = (0..9_000_000u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(server.path("node-large"), &content).unwrap();
+
+    let checked = server.run_as("check", server.transport(Some(&agent)), Mode::Check);
+    assert_eq!(checked.await.0.changed(), 2);
+    assert!(!Path::new(&server.path("flat")).exists());
+
+    let (report, events) = server.run("first", server.transport(Some(&agent))).await;
+    assert!(
+        report.is_success() && report.changed() == 2,
+        "{}",
+        crate::world::text(&report, &events)
+    );
+    let fetched = format!(
+        "{}/node-1{}",
+        server.path("fetched"),
+        server.path("node-large")
+    );
+    for path in [fetched, server.path("flat")] {
+        assert!(std::fs::read(&path).unwrap() == content, "{path}");
+    }
+    let (report, _) = server.run("second", server.transport(Some(&agent))).await;
+    assert!(report.is_success() && report.changed() == 0, "{report:#?}");
+    std::fs::remove_file(server.path("node-large")).unwrap();
+    let (report, _) = server.run("gone", server.transport(Some(&agent))).await;
+    assert!(
+        report.failures[0].msg.contains("does not exist"),
+        "{report:#?}"
     );
 }
 

@@ -1,12 +1,14 @@
 //! A run in a temporary folder: files of a playbook, nodes, and what came of it.
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value as Json, json};
+use task_engine::hidden::Hidden;
 use task_engine::journal::{Journal, MemoryJournal};
 use task_engine::parse::{ArgSpec, Catalogue, ModuleSpec};
-use task_engine::{Event, HostSpec, Limits, Mode, Patience, RunReport, RunSpec, Status};
+use task_engine::{Event, HostSpec, Limits, Mode, Order, Patience, RunReport, RunSpec, Status};
 use tokio::sync::mpsc;
 
 use crate::sim::Sim;
@@ -19,6 +21,13 @@ pub struct Bench {
     pub mode: Mode,
     pub tags: Vec<String>,
     pub limit: Option<String>,
+    pub start_at_task: Option<String>,
+    pub facts: BTreeMap<String, Map<String, Json>>,
+    pub blank: BTreeSet<String>,
+    /// Opens what Ansible Vault has sealed.
+    pub vault: Arc<task_engine::vault::Vault>,
+    pub hidden: Arc<Hidden>,
+    pub order: Order,
     pub run: String,
 }
 
@@ -34,6 +43,7 @@ pub fn catalogue() -> Catalogue {
             .collect(),
         free_form,
         idempotent: free_form.is_none(),
+        table: None,
     };
     Catalogue::from_specs(
         [
@@ -45,6 +55,7 @@ pub fn catalogue() -> Catalogue {
             ("service", spec("name state enabled", None)),
             ("command", spec("cmd creates chdir", Some("cmd"))),
             ("hang", spec("", None)),
+            ("reboot", spec("reboot_timeout test_command", None)),
         ]
         .map(|(name, spec)| (name.to_owned(), spec)),
     )
@@ -77,6 +88,12 @@ impl Bench {
             mode: Mode::Apply,
             tags: Vec::new(),
             limit: None,
+            start_at_task: None,
+            facts: BTreeMap::new(),
+            blank: BTreeSet::new(),
+            hidden: Arc::default(),
+            vault: Arc::default(),
+            order: Order::Declared,
             run: "run-1".to_owned(),
         }
     }
@@ -89,33 +106,40 @@ impl Bench {
     pub fn spec(&self) -> RunSpec {
         let patience = Patience {
             connect: Duration::from_secs(20),
+            first: Duration::from_secs(2),
             give_up: Duration::from_secs(2),
             pause_max: Duration::from_millis(50),
         };
         RunSpec {
-            run: self.run.clone(),
-            playbook: self.folder.path().join("site.yml"),
-            role_folders: Vec::new(),
-            hosts: self.hosts.clone(),
             limit: self.limit.clone(),
             mode: self.mode,
             diff: true,
             tags: self.tags.clone(),
-            skip_tags: Vec::new(),
-            extra_vars: Map::new(),
+            start_at_task: self.start_at_task.clone(),
+            facts: self.facts.clone(),
+            blank: self.blank.clone(),
+            hidden: self.hidden.clone(),
+            order: self.order,
             limits: Limits {
                 patience,
                 ..Limits::default()
             },
-            transport: self.sim.clone(),
-            journal: self.journal.clone() as Arc<dyn Journal>,
+            ..RunSpec::new(
+                self.run.clone(),
+                self.folder.path().join("site.yml"),
+                self.hosts.clone(),
+                self.sim.clone(),
+                self.journal.clone() as Arc<dyn Journal>,
+            )
         }
     }
 
     pub async fn run(&self) -> (RunReport, Vec<Event>) {
         let spec = self.spec();
-        let playbook = task_engine::parse::playbook(&spec.playbook, &[], &catalogue())
-            .unwrap_or_else(|faults| panic!("{faults}"));
+        let vault = self.vault.clone();
+        let playbook =
+            task_engine::parse::sealed_playbook(&spec.playbook, &[], &catalogue(), vault)
+                .unwrap_or_else(|faults| panic!("{faults}"));
         let (tell, mut told) = mpsc::channel(256);
         let reading = tokio::spawn(async move {
             let mut events = Vec::new();
@@ -154,7 +178,9 @@ pub fn text(report: &RunReport, events: &[Event]) -> String {
                         Status::Skipped => "skipped".to_owned(),
                         Status::Failed => "FAILED".to_owned(),
                         Status::Ignored => "ignored".to_owned(),
-                        Status::Unknown { until } => format!("unknown until `{until}`"),
+                        Status::Unknown { until, reason } => {
+                            format!("unknown until `{until}` ({reason})")
+                        }
                     };
                     let item = done
                         .item

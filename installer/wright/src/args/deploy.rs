@@ -1,6 +1,6 @@
 //! Arguments of `wright deploy`.
+use super::plan::SelectionArgs;
 use clap::Args;
-use std::path::PathBuf;
 
 /// Make the environment's machines into a cloud
 ///
@@ -9,12 +9,8 @@ use std::path::PathBuf;
 /// changes nothing and says so.
 #[derive(Debug, Args)]
 pub struct DeployArgs {
-    /// Playbook that maps groups to roles
-    #[arg(long, value_name = "FILE", default_value = "roles/site.yml")]
-    pub playbook: PathBuf,
-    /// Run roles only on these nodes (a host pattern); all nodes' facts stay known
-    #[arg(long, value_name = "PATTERN")]
-    pub limit: Option<String>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// Leave out the health checks at the end
     #[arg(long)]
     pub no_health: bool,

@@ -7,7 +7,10 @@
 pub mod build;
 pub mod deploy;
 pub mod lab;
+pub mod log;
 pub mod node;
+pub mod plan;
+pub mod play;
 pub mod serve;
 pub mod stack;
 pub mod up;
@@ -71,6 +74,12 @@ pub enum Command {
     Build(build::BuildCommand),
     /// Make the environment's machines into a cloud
     Deploy(deploy::DeployArgs),
+    /// Run a playbook of Ansible's format against any hosts
+    Play(Box<play::PlayArgs>),
+    Plan(plan::PlanArgs),
+    Apply(plan::ApplyArgs),
+    Drift(plan::DriftArgs),
+    Log(log::LogArgs),
     /// Look whether the running cloud is well
     #[command(subcommand)]
     Verify(verify::VerifyCommand),
@@ -91,17 +100,32 @@ pub enum Command {
 impl Command {
     /// Whether the command needs the wires that the nodes are on: in a lab, those of its network namespace.
     pub fn talks_to_nodes(&self) -> bool {
-        matches!(self, Self::Deploy(_) | Self::Verify(_) | Self::Stack(_))
+        matches!(
+            self,
+            Self::Deploy(_)
+                | Self::Plan(_)
+                | Self::Apply(_)
+                | Self::Drift(_)
+                | Self::Verify(_)
+                | Self::Stack(_)
+        )
     }
 
     /// Whether the command writes `logs/wright.log` into the state folder. Commands that only look
     /// leave no trace; services have logs of their own.
     pub fn keeps_a_log(&self) -> bool {
         match self {
-            Self::Deploy(_) => true,
+            Self::Deploy(_) | Self::Plan(_) | Self::Apply(_) | Self::Drift(_) => true,
+            // Its state folder is another one.
+            Self::Play(_) => false,
             Self::Lab(_) | Self::Build(_) => false,
             Self::Verify(_) | Self::Stack(_) => false,
-            Self::Check | Self::Node(_) | Self::Up(_) | Self::Down | Self::Serve(_) => false,
+            Self::Check
+            | Self::Log(_)
+            | Self::Node(_)
+            | Self::Up(_)
+            | Self::Down
+            | Self::Serve(_) => false,
         }
     }
 }

@@ -11,4 +11,16 @@ pub enum NodeCommand {
         /// Name of the node in the inventory
         node: String,
     },
+    /// Trust the SSH host key of a host that was installed by others
+    ///
+    /// Fetches its host keys and keeps the one with this fingerprint, which you compared with what the host itself
+    /// shows (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`).
+    Trust {
+        /// Address or name, with `:PORT` where it is not 22
+        #[arg(value_name = "NODE")]
+        node: String,
+        /// For example `SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU`
+        #[arg(long, value_name = "SHA256:...")]
+        fingerprint: String,
+    },
 }

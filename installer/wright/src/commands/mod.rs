@@ -1,12 +1,17 @@
 //! The commands, one file each. A command resolves nothing and parses nothing: it gets its
 //! arguments, the settings and the printer, and answers with an exit status or an error.
 
+mod apply;
 mod build;
 mod check;
 mod compute_agent;
 mod deploy;
+mod drift;
 mod lab;
+mod log;
 mod node;
+mod plan;
+mod play;
 mod proof;
 mod serve;
 mod stack;
@@ -30,6 +35,11 @@ pub async fn run(
         Command::Lab(command) => lab::run(command, settings, printer).await,
         Command::Check => check::run(settings, printer).await,
         Command::Deploy(args) => deploy::run(args, settings, printer).await,
+        Command::Play(args) => play::run(*args, settings, printer).await,
+        Command::Plan(args) => plan::run(args, settings, printer).await,
+        Command::Apply(args) => apply::run(args, settings, printer).await,
+        Command::Drift(args) => drift::run(args, settings, printer).await,
+        Command::Log(args) => log::run(args, settings, printer).await,
         Command::Verify(command) => verify::run(command, settings, printer).await,
         Command::Stack(command) => stack::run(command, settings, printer).await,
         Command::Node(command) => node::run(command, settings, printer).await,

@@ -4,7 +4,6 @@ use super::install::WRIGHT_FILE;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::settings::Settings;
-use anyhow::anyhow;
 use network_plan::NodePlan;
 use serde_json::{Map, Value, json};
 use state::{EnvironmentFolder, Secrets, Store};
@@ -34,7 +33,21 @@ pub fn bare(name: &str, groups: Vec<String>) -> HostSpec {
     }
 }
 
-/// Every node as the task engine wants it: reached over `pxe`, its host key known from its installation.
+/// The base URL of the boot server, whether it runs or not.
+pub fn deploy_url(environment: &Environment) -> Result<String, CommandError> {
+    let networks = &environment.plan.networks;
+    let gateway = networks
+        .get(&inventory::NetworkName::Pxe)
+        .and_then(|network| network.gateway)
+        .ok_or_else(|| CommandError::failed("the network `pxe` has no gateway"))?;
+    Ok(format!(
+        "http://{gateway}:{}",
+        provision::provisioner::HTTP_PORT
+    ))
+}
+
+/// Every node as the task engine wants it: reached over `pxe`, its host key known from its installation; of one that
+/// was not installed yet it is empty.
 pub async fn specs(
     settings: &Settings,
     environment: &Environment,
@@ -48,13 +61,8 @@ pub async fn specs(
     let mut hosts = Vec::new();
     for node in environment.plan.nodes.values() {
         let record = records.iter().find(|record| record.name == node.name);
-        let Some(host_key) = record.and_then(|record| record.ssh_host_key.clone()) else {
-            return Err(anyhow!(
-                "node `{}` is installed, but its host key is not known",
-                node.name
-            )
-            .into());
-        };
+        let host_key = record.and_then(|record| record.ssh_host_key.clone());
+        let host_key = host_key.unwrap_or_default();
         let address = node
             .addresses
             .get(&inventory::NetworkName::Pxe)

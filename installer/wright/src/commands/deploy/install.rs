@@ -5,6 +5,7 @@ use super::{running_lab, wake};
 use crate::args::deploy::DeployArgs;
 use crate::environment::Environment;
 use crate::error::CommandError;
+use crate::live::Live;
 use crate::printer::Printer;
 use inventory::NetworkName;
 use lab::Lab;
@@ -70,9 +71,10 @@ pub async fn wait(
     let telling = *printer;
     let teller = tokio::spawn(async move {
         let mut tenths: BTreeMap<String, u64> = BTreeMap::new();
+        let mut live = telling.live();
         loop {
             match events.recv().await {
-                Ok(event) => tell(&telling, &event, &mut tenths),
+                Ok(event) => tell(&telling, &mut live, &event, &mut tenths),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }
@@ -129,15 +131,15 @@ async fn discard_if_damaged(image: &Arc<ImageManifest>, printer: &Printer) {
 }
 
 /// One line for each thing worth knowing: states, and each tenth of a disk written.
-fn tell(printer: &Printer, event: &Event, tenths: &mut BTreeMap<String, u64>) {
-    let text = match event {
+fn tell(printer: &Printer, live: &mut Live, event: &Event, tenths: &mut BTreeMap<String, u64>) {
+    let (node, doing) = match event {
         Event::State {
             node,
             state,
             reason,
         } => match reason {
-            Some(reason) => format!("{node}: {} ({reason})", state.as_str()),
-            None => format!("{node}: {}", state.as_str()),
+            Some(reason) => (node, format!("{} ({reason})", state.as_str())),
+            None => (node, state.as_str().to_owned()),
         },
         Event::Step {
             node,
@@ -149,15 +151,19 @@ fn tell(printer: &Printer, event: &Event, tenths: &mut BTreeMap<String, u64>) {
             if tenths.insert(node.clone(), tenth) == Some(tenth) {
                 return;
             }
-            format!("{node}: writing the disk, {} %", tenth * 10)
+            (node, format!("writing the disk, {} %", tenth * 10))
         }
-        Event::Step { node, step, .. } => format!("{node}: {}", step_word(*step)),
+        Event::Step { node, step, .. } => (node, step_word(*step)),
         Event::UnknownMachine { mac } => {
-            format!("a machine that the inventory does not know asks for an address: {mac}")
+            let text =
+                format!("a machine that the inventory does not know asks for an address: {mac}");
+            return printer.event("provision", &text, event);
         }
-        Event::Warning { node, text } => format!("{node}: warning: {text}"),
+        Event::Warning { node, text } => {
+            return printer.event("provision", &format!("{node}: warning: {text}"), event);
+        }
     };
-    printer.event("provision", &text, event);
+    printer.step(live, node, &doing, "provision", event);
 }
 
 fn step_word(step: provision::Step) -> String {

@@ -2,13 +2,17 @@
 //! The same for a lab, Vagrant and a data centre. Wiring only: the stages' work is in the crates.
 mod binary;
 mod failure;
+pub mod foresee;
 mod hosts;
 pub mod images;
 mod install;
 mod reach;
 pub mod roles;
+mod run_log;
 mod running_lab;
+pub mod telling;
 mod wake;
+mod world;
 
 use crate::args::deploy::DeployArgs;
 use crate::commands::verify;
@@ -16,16 +20,21 @@ use crate::environment::{self, Environment};
 use crate::error::CommandError;
 use crate::printer::Printer;
 use crate::settings::Settings;
+use anyhow::anyhow;
 use binary::Offered;
 use diagnostics::ExitStatus;
 use images::Images;
 use lab::Lab;
 use provision::{Happening, NodeState};
+use roles::Order;
 use serde::Serialize;
 use state::{EnvironmentFolder, EnvironmentLock, Secrets, Store};
 use std::fmt::{self, Display, Formatter};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use task_engine::parse::Playbook;
+use task_engine::plan_file::{Comparison, PlanFile, Selection, World};
+use task_engine::{Event, Mode};
 
 /// Seconds of each stage, in order.
 #[derive(Debug, Default, Serialize)]
@@ -51,6 +60,9 @@ impl Stages {
 struct Summary {
     env: String,
     changed: usize,
+    /// How the plan that was carried out came out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<Comparison>,
     stages: Stages,
     identity: Option<String>,
     openrc: String,
@@ -75,6 +87,9 @@ impl Display for Summary {
                 self.env
             )?,
         }
+        if let Some(comparison) = &self.comparison {
+            write!(f, "{comparison}")?;
+        }
         for stage in &self.stages.0 {
             writeln!(f, "  {:<12} {:>7.1} s", stage.name, stage.seconds)?;
         }
@@ -86,8 +101,27 @@ impl Display for Summary {
     }
 }
 
+/// A plan that is to be carried out.
+pub struct Planned {
+    pub file: PlanFile,
+    /// Names its run: the same plan is the same run.
+    pub run: String,
+}
+
 pub async fn run(
     args: DeployArgs,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<ExitStatus, CommandError> {
+    let selection = args.selection.selection();
+    carry_out(&args, &selection, None, settings, printer).await
+}
+
+/// All stages; with a plan its roles are run as it says, and what came out is compared with it.
+pub async fn carry_out(
+    args: &DeployArgs,
+    selection: &Selection,
+    planned: Option<&Planned>,
     settings: &Settings,
     printer: &Printer,
 ) -> Result<ExitStatus, CommandError> {
@@ -97,7 +131,11 @@ pub async fn run(
     let store = Store::open(&folder).await.map_err(state_error)?;
     let environment = environment::plan(settings, Some(&store), printer).await?;
     environment::keep(&environment, &store).await?;
-    let playbook = roles::parse(&args.playbook)?;
+    let playbook = roles::parse(&selection.playbook)?;
+    let world = world::now(settings, &store, &playbook).await?;
+    if let Some(planned) = planned {
+        check_plan(planned, settings, &store, &world).await?;
+    }
     let mut stages = Stages::default();
 
     let begun = Instant::now();
@@ -107,7 +145,10 @@ pub async fn run(
 
     let lab = running_lab::of(settings, &environment);
     let ready = Ready {
-        args: &args,
+        args,
+        selection,
+        planned,
+        world: &world,
         settings,
         printer,
         folder: &folder,
@@ -137,6 +178,9 @@ pub async fn run(
 /// Everything that deploying begins with.
 struct Ready<'a> {
     args: &'a DeployArgs,
+    selection: &'a Selection,
+    planned: Option<&'a Planned>,
+    world: &'a World,
     settings: &'a Settings,
     printer: &'a Printer,
     folder: &'a EnvironmentFolder,
@@ -156,6 +200,9 @@ impl Ready<'_> {
     ) -> Result<Summary, CommandError> {
         let Self {
             args,
+            selection,
+            planned,
+            world,
             settings,
             printer,
             folder,
@@ -181,8 +228,28 @@ impl Ready<'_> {
             wright,
         )
         .await?;
+        if let Some(node) = roles::blank(&hosts).first() {
+            return Err(
+                anyhow!("node `{node}` is installed, but its host key is not known").into(),
+            );
+        }
         mark(store, Happening::DeploymentStarted, None).await?;
-        let report = roles::run(args, folder, store, hosts, playbook, printer).await;
+        let told: Arc<Mutex<Vec<Event>>> = Arc::default();
+        let watching = planned.map(|_| told.clone());
+        let order = Order {
+            selection,
+            mode: Mode::Apply,
+            diff: false,
+            world,
+            name: planned.map(|planned| planned.run.clone()),
+            watch: Box::new(move |event| {
+                if let (Some(told), Event::TaskDone(_)) = (&watching, event) {
+                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                    told.push(event.clone());
+                }
+            }),
+        };
+        let report = roles::run(order, folder, store, hosts, playbook, printer).await;
         let failed = match &report {
             Ok(report) => report
                 .failures
@@ -193,7 +260,18 @@ impl Ready<'_> {
         };
         mark(store, Happening::DeploymentDone, Some(&failed)).await?;
         let report = report?;
-        roles::judge(&report)?;
+        let comparison = planned.map(|planned| {
+            let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            Comparison::of(&planned.file, told.iter())
+        });
+        if let (Some(comparison), false) = (&comparison, report.is_success()) {
+            printer.event("comparison", comparison.to_string().trim_end(), comparison);
+        }
+        let again = match planned {
+            Some(_) => "mend the cause, then make a new plan: this one no longer holds",
+            None => "mend the cause and run `deploy` again: it goes on from there",
+        };
+        roles::judge(&report, again)?;
         stages.ended("roles", begun);
         provisioner.stop().await;
 
@@ -220,11 +298,39 @@ impl Ready<'_> {
         Ok(Summary {
             env: settings.env.clone(),
             changed: report.changed(),
+            comparison,
             stages,
             identity,
             openrc,
         })
     }
+}
+
+/// Refuses a plan that was made in another world. One whose run was interrupted goes on: it was that run that moved
+/// the world.
+async fn check_plan(
+    planned: &Planned,
+    settings: &Settings,
+    store: &Store,
+    world: &World,
+) -> Result<(), CommandError> {
+    let earlier = store.run(&planned.run).await.map_err(anyhow::Error::from)?;
+    let mut now = world.clone();
+    match earlier {
+        Some(run) if run.ended_at.is_none() => {
+            now.state_generation = planned.file.world.state_generation;
+        }
+        Some(run) => {
+            return Err(CommandError::failed(format!(
+                "this plan was carried out already, as run {} (`wright log {}`)",
+                run.id, run.id
+            ))
+            .hint("make a new plan: `wright plan -o FILE`"));
+        }
+        None => {}
+    }
+    planned.file.stale(&settings.env, &now).into_result(())?;
+    Ok(())
 }
 
 /// Writes what the deployment makes of each installed node; `failed` names those that did not come through.

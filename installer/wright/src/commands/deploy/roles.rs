@@ -1,19 +1,25 @@
 //! Running roles: from the playbook to what the run came to, with a line for each thing worth knowing.
-use super::images;
-use crate::args::deploy::DeployArgs;
+use super::run_log::{self, RunLog};
+use super::{images, telling};
 use crate::error::CommandError;
 use crate::printer::Printer;
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 use state::{EnvironmentFolder, Store};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use task_engine::journal::StateJournal;
+use task_engine::hidden::Hidden;
+use task_engine::journal::{Journal, StateJournal};
 use task_engine::parse::{Catalogue, Playbook};
-use task_engine::{Event, HostSpec, Limits, Mode, RunReport, RunSpec, Ssh, Status};
+use task_engine::plan_file::{Selection, World};
+use task_engine::{Event, HostSpec, Mode, RunReport, RunSpec, Ssh};
 use tokio::sync::mpsc;
 
 /// Events that may wait for the terminal.
 const BACKLOG: usize = 1024;
+
+/// Runs that are kept in `state.db` and `logs/runs`; older ones are forgotten.
+const RUNS_KEPT: u32 = 50;
 
 /// Reads the playbook and all its roles; every fault at once.
 pub fn parse(playbook: &Path) -> Result<Playbook, CommandError> {
@@ -24,72 +30,170 @@ pub fn parse(playbook: &Path) -> Result<Playbook, CommandError> {
     )?)
 }
 
-/// Runs the roles, going on with a run that was interrupted.
+/// What is run, and as what.
+pub struct Order<'a> {
+    pub selection: &'a Selection,
+    pub mode: Mode,
+    pub diff: bool,
+    pub world: &'a World,
+    /// Names the run; else it gets the time as its name, or that of the interrupted run which it continues.
+    pub name: Option<String>,
+    /// Is shown everything that the run tells.
+    pub watch: Box<dyn FnMut(&Event) + Send>,
+}
+
+/// Runs the roles. A run that changes things goes on with the one that was interrupted, and is what `wright log` shows.
 pub async fn run(
-    args: &DeployArgs,
+    order: Order<'_>,
     folder: &EnvironmentFolder,
     store: &Store,
     hosts: Vec<HostSpec>,
     playbook: Playbook,
     printer: &Printer,
 ) -> Result<RunReport, CommandError> {
-    let name = args.playbook.display().to_string();
-    let interrupted = store
-        .interrupted_run(&name)
-        .await
-        .map_err(anyhow::Error::from)?;
-    let run = match interrupted {
-        Some(run) => {
-            printer.say(&format!("going on with the interrupted run {}", run.id));
-            run.id
-        }
-        None => chrono::Utc::now().format("%Y%m%dT%H%M%S").to_string(),
+    let name = order.selection.playbook.display().to_string();
+    let check = order.mode == Mode::Check;
+    let run = match &order.name {
+        Some(name) => name.clone(),
+        None => new_or_interrupted(store, &name, check, printer).await?,
     };
+    if !check {
+        // Whatever comes of it: plans that were made before are stale now.
+        store.bump_generation().await.map_err(anyhow::Error::from)?;
+    }
     store
-        .begin_run(&run, &name, false)
+        .begin_run(&run, &name, check)
         .await
         .map_err(anyhow::Error::from)?;
     let agent = images::agent()?;
     let ssh = Ssh::new(&folder.ssh_key(), Some(&agent)).map_err(anyhow::Error::from)?;
+    let journal: Arc<dyn Journal> = match check {
+        true => Arc::new(StateJournal::of_facts_only(store.clone())),
+        false => Arc::new(StateJournal::new(store.clone())),
+    };
     let spec = RunSpec {
-        run: run.clone(),
-        playbook: args.playbook.clone(),
-        role_folders: Vec::new(),
-        hosts,
-        limit: args.limit.clone(),
-        mode: Mode::Apply,
-        diff: false,
-        tags: Vec::new(),
-        skip_tags: Vec::new(),
-        extra_vars: Map::new(),
-        limits: Limits::default(),
-        transport: Arc::new(ssh),
-        journal: Arc::new(StateJournal::new(store.clone())),
+        limit: order.selection.limit.clone(),
+        mode: order.mode,
+        diff: order.diff,
+        tags: order.selection.tags.clone(),
+        skip_tags: order.selection.skip_tags.clone(),
+        start_at_task: order.selection.start_at_task.clone(),
+        facts: facts(store).await?,
+        blank: blank(&hosts),
+        hidden: Arc::new(hidden(&hosts)),
+        ..RunSpec::new(
+            run.clone(),
+            order.selection.playbook.clone(),
+            hosts,
+            Arc::new(ssh),
+            journal,
+        )
     };
     let (events, mut inbox) = mpsc::channel(BACKLOG);
-    let printer = *printer;
+    let (mut log, unwritten) = RunLog::open(folder, &run);
+    if let Some(error) = unwritten {
+        printer.warn(&format!("the log of the run cannot be written: {error}"));
+    }
+    let (printer, mut watch) = (*printer, order.watch);
     let teller = tokio::spawn(async move {
+        let mut live = printer.live();
         while let Some(event) = inbox.recv().await {
-            tell(&printer, &event);
+            watch(&event);
+            telling::tell(&printer, &mut live, &mut log, &event, check);
         }
     });
     let report = task_engine::run_parsed(spec, playbook, events).await;
     let _ = teller.await;
     let report = match report {
         Ok(report) => report,
-        Err(task_engine::RunError::Input(faults)) => return Err(faults.into()),
+        Err(task_engine::RunError::Input(faults)) => {
+            let value = json!({"refused": faults.to_json()});
+            store
+                .end_run(&run, false, &value)
+                .await
+                .map_err(anyhow::Error::from)?;
+            return Err(faults.into());
+        }
         Err(error) => return Err(anyhow::Error::from(error).into()),
     };
-    let value = serde_json::to_value(&report).map_err(anyhow::Error::from)?;
+    let mut value = serde_json::to_value(&report).map_err(anyhow::Error::from)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("world".to_owned(), json!(order.world));
+        fields.insert("selection".to_owned(), json!(order.selection));
+    }
     store
         .end_run(&run, report.is_success(), &value)
         .await
         .map_err(anyhow::Error::from)?;
+    let forgotten = store
+        .forget_runs(RUNS_KEPT)
+        .await
+        .map_err(anyhow::Error::from)?;
+    run_log::forget(folder, &forgotten);
     Ok(report)
 }
 
+async fn new_or_interrupted(
+    store: &Store,
+    playbook: &str,
+    check: bool,
+    printer: &Printer,
+) -> Result<String, CommandError> {
+    let interrupted = match check {
+        true => None,
+        false => store
+            .interrupted_run(playbook)
+            .await
+            .map_err(anyhow::Error::from)?,
+    };
+    Ok(match interrupted {
+        Some(run) => {
+            printer.say(&format!("going on with the interrupted run {}", run.id));
+            run.id
+        }
+        None => {
+            let now = chrono::Utc::now().format("%Y%m%dT%H%M%S");
+            match check {
+                true => format!("{now}-check"),
+                false => now.to_string(),
+            }
+        }
+    })
+}
+
+/// What nodes said of themselves in earlier runs.
+async fn facts(store: &Store) -> Result<BTreeMap<String, Map<String, Value>>, CommandError> {
+    let facts = store.facts().await.map_err(anyhow::Error::from)?;
+    Ok(facts
+        .into_iter()
+        .map(|(node, facts)| (node, facts.facts))
+        .collect())
+}
+
+/// Nodes of which no host key is known were not installed yet.
+pub fn blank(hosts: &[HostSpec]) -> BTreeSet<String> {
+    hosts
+        .iter()
+        .filter(|host| host.host_key.is_empty())
+        .map(|host| host.name.clone())
+        .collect()
+}
+
+/// The environment's generated secrets.
+fn hidden(hosts: &[HostSpec]) -> Hidden {
+    let hidden = Hidden::default();
+    // They are the same for all nodes.
+    if let Some(secrets) = hosts
+        .first()
+        .and_then(|host| host.vars.get("wright")?.get("secrets"))
+    {
+        hidden.add_all(secrets);
+    }
+    hidden
+}
+
 /// Fails with the causes, if there are any.
-pub fn judge(report: &RunReport) -> Result<(), CommandError> {
+pub fn judge(report: &RunReport, again: &str) -> Result<(), CommandError> {
     if report.is_success() {
         return Ok(());
     }
@@ -103,67 +207,5 @@ pub fn judge(report: &RunReport) -> Result<(), CommandError> {
             )
         })
         .collect();
-    Err(
-        CommandError::failed(format!("roles failed:\n  {}", causes.join("\n  ")))
-            .hint("mend the cause and run `deploy` again: it goes on from there"),
-    )
-}
-
-fn tell(printer: &Printer, event: &Event) {
-    let text = match event {
-        Event::RunStarted {
-            run, nodes, roles, ..
-        } => format!("run {run}: {roles} roles on {} nodes", nodes.len()),
-        Event::NodeConnected { node } => format!("{node}: connected"),
-        Event::NodeWaiting { node, reason } => format!("{node}: waiting ({reason})"),
-        Event::RoleStarted { node, role } => format!("{node}: role {role}"),
-        Event::TaskDone(done) => {
-            let word = match &done.status {
-                Status::Changed => "changed",
-                Status::Failed => "FAILED",
-                Status::Ignored => "failed, ignored",
-                Status::Unknown { .. } | Status::Ok | Status::Skipped => return,
-            };
-            let item = done
-                .item
-                .as_ref()
-                .map(|item| format!(" ({item})"))
-                .unwrap_or_default();
-            let why = if done.msg.is_empty() || done.status == Status::Changed {
-                String::new()
-            } else {
-                format!(": {}", done.msg)
-            };
-            format!(
-                "{}: {word}: {}{item}{why} [{:.1} s]",
-                done.node, done.task, done.seconds
-            )
-        }
-        Event::NodeFailed {
-            node,
-            role,
-            task,
-            msg,
-        } => format!("{node}: role {role} failed at `{task}`: {msg}"),
-        Event::NotRun {
-            node,
-            roles,
-            because,
-        } => format!("{node}: not run: {} (because {because})", roles.join(", ")),
-        Event::RunDone(report) => {
-            let rows: Vec<String> = report
-                .nodes
-                .iter()
-                .map(|(node, recap)| {
-                    format!(
-                        "{node}: {} ok, {} changed, {} skipped, {} failed",
-                        recap.ok, recap.changed, recap.skipped, recap.failed
-                    )
-                })
-                .collect();
-            rows.join("\n")
-        }
-        Event::TaskStarted { .. } | Event::RoleDone { .. } | Event::Output { .. } => return,
-    };
-    printer.event("roles", &text, event);
+    Err(CommandError::failed(format!("roles failed:\n  {}", causes.join("\n  "))).hint(again))
 }

@@ -30,7 +30,7 @@ pub async fn run(
         for node in store.nodes().await.map_err(state)? {
             store.remove_node(&node.name).await.map_err(state)?;
         }
-        for run in store.runs(RUNS_LOOKED_AT).await.map_err(state)? {
+        for run in store.runs(0, RUNS_LOOKED_AT).await.map_err(state)? {
             if run.ended_at.is_none() {
                 let report = serde_json::json!({ "abandoned": "the lab was taken down" });
                 store

@@ -2,6 +2,7 @@
 
 mod list;
 mod show;
+mod trust;
 
 use crate::args::node::NodeCommand;
 use crate::environment;
@@ -19,10 +20,10 @@ pub async fn run(
     settings: &Settings,
     printer: &Printer,
 ) -> Result<ExitStatus, CommandError> {
-    let nodes = nodes(settings, printer).await?;
     match command {
-        NodeCommand::List => list::run(&nodes, printer),
-        NodeCommand::Show { node } => show::run(&nodes, &node, printer),
+        NodeCommand::List => list::run(&nodes(settings, printer).await?, printer),
+        NodeCommand::Show { node } => show::run(&nodes(settings, printer).await?, &node, printer),
+        NodeCommand::Trust { node, fingerprint } => trust::run(&node, &fingerprint, printer).await,
     }
 }
 

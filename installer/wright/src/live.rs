@@ -1,0 +1,89 @@
+//! One live line for each node at the bottom of the terminal: what it is doing now, and for how long. Only where
+//! standard error is a terminal and people read it; otherwise nothing is shown, and plain lines tell the same.
+//!
+//! What is worth keeping is printed by the printer, above these lines.
+use crate::printer::Output;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::HashMap;
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// The terminal is one for the whole process: what is printed anywhere moves these lines out of its way.
+static SHOWN: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// Often enough for seconds to count.
+const TICK: Duration = Duration::from_millis(500);
+
+/// The lines, until this is dropped.
+pub struct Live {
+    lines: Option<MultiProgress>,
+    nodes: HashMap<String, ProgressBar>,
+    style: ProgressStyle,
+}
+
+impl Live {
+    pub fn new(output: Output) -> Self {
+        let lines = (output == Output::Text && io::stderr().is_terminal()).then(MultiProgress::new);
+        *shown() = lines.clone();
+        Live {
+            lines,
+            nodes: HashMap::new(),
+            // The template is a constant; the default style shows a spinner and the message.
+            style: ProgressStyle::with_template("{prefix}  {wide_msg} {elapsed:>4}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        }
+    }
+
+    /// Whether anybody sees these lines.
+    pub fn is_shown(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// What the node does from now on.
+    pub fn set(&mut self, node: &str, doing: &str) {
+        let Some(lines) = &self.lines else {
+            return;
+        };
+        let bar = self.nodes.entry(node.to_owned()).or_insert_with(|| {
+            let bar = lines.add(ProgressBar::no_length().with_prefix(node.to_owned()));
+            bar.set_style(self.style.clone());
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        if bar.message() != doing {
+            bar.set_message(doing.to_owned());
+            bar.reset_elapsed();
+        }
+    }
+
+    /// The node has nothing more to do.
+    pub fn end(&mut self, node: &str) {
+        if let Some(bar) = self.nodes.remove(node) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(lines) = self.lines.take() {
+            // A terminal that has gone away has nothing to be cleared.
+            let _ = lines.clear();
+            *shown() = None;
+        }
+    }
+}
+
+/// Writes where the lines are, which make way for it.
+pub fn above<T>(write: impl FnOnce() -> T) -> T {
+    let lines = shown().clone();
+    match lines {
+        Some(lines) => lines.suspend(write),
+        None => write(),
+    }
+}
+
+fn shown() -> std::sync::MutexGuard<'static, Option<MultiProgress>> {
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
