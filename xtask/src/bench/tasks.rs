@@ -221,6 +221,14 @@ impl Nodes {
             .collect())
     }
 
+    /// The process that holds the nodes: it alone is in their process namespace, too.
+    fn inside(&self) -> Result<String> {
+        let id = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        let first = children.split_whitespace().next();
+        Ok(first.context("the nodes' namespaces are gone")?.to_owned())
+    }
+
     /// A file in the nodes' folder, which only they and what is measured see.
     fn scratch(&self, name: &str, text: &str) -> Result<String> {
         let folder = self.get("folder")?;
@@ -238,6 +246,7 @@ impl Nodes {
         let (nodes_before, control_before) = (cpu_seconds(&cpu)?, cpu_seconds(&self.group.0)?);
         let output = self.scratch("output", "")?;
         let seen = fs::File::create(format!("/proc/{}/root{output}", self.child.id()))?;
+        let site = cargo::root().join("tests/tasks/site");
         let begun = Instant::now();
         let mut child = Command::new("sh")
             .args(["-c", "echo $$ >\"$0\"; exec \"$@\""])
@@ -246,13 +255,13 @@ impl Nodes {
                 "nsenter",
                 "--mount",
                 "--net",
+                "--pid",
                 "--target",
-                &self.child.id().to_string(),
-                "--wd",
+                &self.inside()?,
             ])
+            .arg(format!("--wd={}", text(&site)))
             .arg("--")
             .args(command)
-            .current_dir(cargo::root().join("tests/tasks/site"))
             .env("WRIGHT_AGENT", cargo::agent())
             .stdin(Stdio::null())
             .stdout(seen.try_clone()?)
