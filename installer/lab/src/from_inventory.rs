@@ -7,7 +7,7 @@ use network_plan::{NetworkPlan, PlannedNetwork};
 use crate::spec::{Bmc, LabSpec, Machine, Nic, Wire};
 
 /// Caches for translated code, in MiB. One that overflows is emptied and filled anew: with 128 MiB a controller did so
-/// every four seconds (`info jit` of QEMU's monitor counts it) and answered five times later.
+/// every four seconds (`info jit` of QEMU's monitor counts it).
 const CACHE_MIB: u32 = 256;
 const CONTROLLER_CACHE_MIB: u32 = 512;
 

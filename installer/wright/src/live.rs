@@ -18,7 +18,8 @@ const TICK: Duration = Duration::from_millis(500);
 /// The lines, until this is dropped.
 pub struct Live {
     lines: Option<MultiProgress>,
-    nodes: HashMap<String, ProgressBar>,
+    /// Of each node its line, and what it does while it can be reached.
+    nodes: HashMap<String, (ProgressBar, String)>,
     style: ProgressStyle,
 }
 
@@ -45,21 +46,36 @@ impl Live {
         let Some(lines) = &self.lines else {
             return;
         };
-        let bar = self.nodes.entry(node.to_owned()).or_insert_with(|| {
+        let (bar, now) = self.nodes.entry(node.to_owned()).or_insert_with(|| {
             let bar = lines.add(ProgressBar::no_length().with_prefix(node.to_owned()));
             bar.set_style(self.style.clone());
             bar.enable_steady_tick(TICK);
-            bar
+            (bar, String::new())
         });
-        if bar.message() != doing {
+        if now != doing {
+            doing.clone_into(now);
             bar.set_message(doing.to_owned());
             bar.reset_elapsed();
         }
     }
 
+    /// Why the node cannot be reached just now.
+    pub fn hold(&mut self, node: &str, reason: &str) {
+        if let Some((bar, _)) = self.nodes.get(node) {
+            bar.set_message(reason.to_owned());
+        }
+    }
+
+    /// It is reached again, and goes on with what it did.
+    pub fn resume(&mut self, node: &str) {
+        if let Some((bar, doing)) = self.nodes.get(node) {
+            bar.set_message(doing.clone());
+        }
+    }
+
     /// The node has nothing more to do.
     pub fn end(&mut self, node: &str) {
-        if let Some(bar) = self.nodes.remove(node) {
+        if let Some((bar, _)) = self.nodes.remove(node) {
             bar.finish_and_clear();
         }
     }

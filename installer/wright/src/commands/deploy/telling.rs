@@ -26,8 +26,8 @@ pub fn tell(printer: &Printer, live: &mut Live, log: &mut RunLog, event: &Event,
 /// Keeps the live line of a node true.
 pub fn show(live: &mut Live, event: &Event) {
     match event {
-        Event::NodeConnected { node } => live.set(node, "connected"),
-        Event::NodeWaiting { node, reason } => live.set(node, &format!("waiting ({reason})")),
+        Event::NodeConnected { node } => live.resume(node),
+        Event::NodeWaiting { node, reason } => live.hold(node, &format!("waiting ({reason})")),
         Event::RoleStarted { node, role } => live.set(node, role),
         Event::TaskStarted {
             node, role, task, ..
