@@ -15,7 +15,7 @@ use agent_protocol::task::{Diff, FromAgent, TaskResult, ToAgent};
 use async_trait::async_trait;
 use serde_json::json;
 use task_engine::journal::MemoryJournal;
-use task_engine::link::{ConnectError, Stream, Transport};
+use task_engine::link::{ConnectError, Reached, Stream, Transport};
 use task_engine::parse::Catalogue;
 use task_engine::plan_file::{Foresight, PlanFile, Selection, World};
 use task_engine::{HostSpec, Mode, RunSpec};
@@ -126,13 +126,20 @@ struct Nodes;
 
 #[async_trait]
 impl Transport for Nodes {
-    async fn open(&self, _host: &HostSpec) -> Result<Box<dyn Stream>, ConnectError> {
+    async fn reach(&self, _host: &HostSpec) -> Result<Box<dyn Reached>, ConnectError> {
+        Ok(Box::new(Nodes))
+    }
+}
+
+#[async_trait]
+impl Reached for Nodes {
+    async fn attach(&self) -> Result<Box<dyn Stream>, ConnectError> {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         tokio::spawn(serve(theirs));
         Ok(Box::new(ours))
     }
 
-    async fn install_agent(&self, _host: &HostSpec) -> Result<(), ConnectError> {
+    async fn install_agent(&self) -> Result<(), ConnectError> {
         Ok(())
     }
 }

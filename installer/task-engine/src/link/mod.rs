@@ -28,16 +28,23 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// How nodes are reached.
 #[async_trait]
 pub trait Transport: Send + Sync {
-    /// Opens a connection to the node's agent.
-    async fn open(&self, host: &HostSpec) -> Result<Box<dyn Stream>, ConnectError>;
+    /// Reaches the node. Everything asked of it afterwards goes over this one connection.
+    async fn reach(&self, host: &HostSpec) -> Result<Box<dyn Reached>, ConnectError>;
 
     /// SHA-256 (hex) of the agent that nodes are to run; `None`: whichever they have.
     fn agent_sha256(&self) -> Option<&str> {
         None
     }
+}
 
-    /// Puts that agent on the node. Called when there is none, or another one, and at most once a run.
-    async fn install_agent(&self, host: &HostSpec) -> Result<(), ConnectError>;
+/// A node that has been reached. What [`Reached::attach`] gave keeps the connection open by itself.
+#[async_trait]
+pub trait Reached: Send + Sync {
+    /// Opens a stream to the node's agent. A node without one gives a stream that ends at once.
+    async fn attach(&self) -> Result<Box<dyn Stream>, ConnectError>;
+
+    /// Puts the wanted agent on the node. Called when there is none, or another one, and at most once a run.
+    async fn install_agent(&self) -> Result<(), ConnectError>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -458,8 +465,9 @@ impl Actor {
     }
 
     async fn attempt(&mut self) -> Result<Connection, ConnectError> {
+        let node = self.transport.reach(&self.host).await?;
         loop {
-            let stream = self.transport.open(&self.host).await?;
+            let stream = node.attach().await?;
             let mut live = Connection {
                 stream,
                 buffer: Vec::new(),
@@ -482,7 +490,7 @@ impl Actor {
                         && wanted.as_ref().is_none_or(|wanted| *wanted == sha256);
                     if !right && wanted.is_some() && !self.installed {
                         self.installed = true;
-                        self.transport.install_agent(&self.host).await?;
+                        node.install_agent().await?;
                         continue;
                     }
                     if protocol != PROTOCOL {
@@ -493,7 +501,7 @@ impl Actor {
                 }
                 Err(_) if wanted.is_some() && !self.installed => {
                     self.installed = true;
-                    self.transport.install_agent(&self.host).await?;
+                    node.install_agent().await?;
                     continue;
                 }
                 Err(Lost::Connection(reason)) => {

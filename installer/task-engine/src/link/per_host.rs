@@ -15,10 +15,8 @@ use russh::keys::agent::client::AgentClient;
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg};
 
 use super::local::Local;
-use super::ssh::{
-    AGENT_PATH, Agent, Attached, HostKey, SshError, greet, installed, told, unreachable,
-};
-use super::{ConnectError, Stream, Transport};
+use super::ssh::{AGENT_PATH, Agent, HostKey, LoggedIn, Root, SshError, greet, told, unreachable};
+use super::{ConnectError, Reached, Stream, Transport};
 use crate::hosts::HostSpec;
 
 /// How one host is reached.
@@ -55,7 +53,7 @@ pub struct PerHost {
     access: HashMap<String, Access>,
     /// For hosts that come up while the run goes on.
     otherwise: Access,
-    agent: Agent,
+    agent: Arc<Agent>,
     local: Local,
     connect: Duration,
 }
@@ -75,7 +73,7 @@ impl PerHost {
             access,
             otherwise,
             local: Local::new(agent, folder),
-            agent: Agent::read(agent)?,
+            agent: Arc::new(Agent::read(agent)?),
             connect: Duration::from_secs(20),
         })
     }
@@ -154,20 +152,26 @@ impl PerHost {
         )))
     }
 
-    /// The words that make a command root's, and what they are told first. `sudo` is asked whether it wants a
-    /// password, because one that nobody reads would reach the agent.
+    /// How commands become root's. `sudo` is asked whether it wants a password, because one that nobody reads would
+    /// reach the agent.
     async fn sudo(
         &self,
         session: &Handle<HostKey>,
         host: &HostSpec,
         sudo: &Sudo,
-    ) -> Result<(&'static str, Option<String>), ConnectError> {
+    ) -> Result<Root, ConnectError> {
         let (status, said) = told(session, host, "sudo -k -n true", &[]).await?;
         if status == Some(0) {
-            return Ok(("sudo -n ", None));
+            return Ok(Root {
+                words: "sudo -n ",
+                secret: None,
+            });
         }
         match &sudo.password {
-            Some(password) => Ok(("sudo -k -S -p '' ", Some(format!("{password}\n")))),
+            Some(password) => Ok(Root {
+                words: "sudo -k -S -p '' ",
+                secret: Some(format!("{password}\n")),
+            }),
             None => Err(ConnectError::Refused(format!(
                 "`{}` cannot become root on `{}`: {said}; give the password by `--become-password-file`, or allow it \
                  by a rule with NOPASSWD",
@@ -195,64 +199,58 @@ fn place(host: &HostSpec, access: &Access) -> (&'static str, String) {
 
 #[async_trait]
 impl Transport for PerHost {
-    async fn open(&self, host: &HostSpec) -> Result<Box<dyn Stream>, ConnectError> {
+    async fn reach(&self, host: &HostSpec) -> Result<Box<dyn Reached>, ConnectError> {
         let access = self.access(host);
         if access.local {
-            return match &access.sudo {
-                None => self.local.open(&[], None).await,
-                Some(Sudo { password: None }) => self.local.open(&["sudo", "-n"], None).await,
-                Some(Sudo { password }) => {
-                    let words = ["sudo", "-k", "-S", "-p", ""];
-                    self.local.open(&words, password.as_deref()).await
-                }
-            };
+            return Ok(Box::new(ThisMachine {
+                local: self.local.clone(),
+                sudo: access.sudo.clone(),
+            }));
         }
         let session = self.session(host).await?;
-        let (_, attach) = place(host, access);
-        let (before, secret) = match &access.sudo {
-            Some(sudo) => self.sudo(&session, host, sudo).await?,
-            None => ("", None),
+        let sudo = match &access.sudo {
+            Some(sudo) => Some(self.sudo(&session, host, sudo).await?),
+            None => None,
         };
-        let failed = |error: russh::Error| unreachable(host, &error.to_string());
-        let channel = session.channel_open_session().await.map_err(failed)?;
-        let command = format!("{before}{attach}");
-        channel.exec(true, command).await.map_err(failed)?;
-        if let Some(secret) = secret {
-            channel.data(secret.as_bytes()).await.map_err(failed)?;
-        }
-        Ok(Box::new(Attached {
-            stream: channel.into_stream(),
-            _session: session,
+        let (agent_path, attach) = place(host, access);
+        Ok(Box::new(LoggedIn {
+            session: Arc::new(session),
+            host: host.clone(),
+            agent: Some(self.agent.clone()),
+            agent_path: agent_path.to_owned(),
+            attach,
+            sudo,
         }))
     }
 
     fn agent_sha256(&self) -> Option<&str> {
         Some(&self.agent.sha256)
     }
+}
 
-    async fn install_agent(&self, host: &HostSpec) -> Result<(), ConnectError> {
-        let access = self.access(host);
-        if access.local {
-            return Err(ConnectError::Refused(
-                "the agent of this machine is not the one that was asked for, or does not start; \
-                 is `sudo` allowed without a password?"
-                    .to_owned(),
-            ));
-        }
-        let session = self.session(host).await?;
-        let (path, _) = place(host, access);
-        let command = self.agent.installation(path);
-        let (command, secret) = match &access.sudo {
-            Some(sudo) => {
-                let (before, secret) = self.sudo(&session, host, sudo).await?;
-                // No quote stands in the command but double ones.
-                (format!("{before}sh -c '{command}'"), secret)
+struct ThisMachine {
+    local: Local,
+    sudo: Option<Sudo>,
+}
+
+#[async_trait]
+impl Reached for ThisMachine {
+    async fn attach(&self) -> Result<Box<dyn Stream>, ConnectError> {
+        match &self.sudo {
+            None => self.local.open(&[], None).await,
+            Some(Sudo { password: None }) => self.local.open(&["sudo", "-n"], None).await,
+            Some(Sudo { password }) => {
+                let words = ["sudo", "-k", "-S", "-p", ""];
+                self.local.open(&words, password.as_deref()).await
             }
-            None => (command, None),
-        };
-        let secret = secret.unwrap_or_default();
-        let input = [secret.as_bytes(), &self.agent.bytes];
-        let (status, said) = told(&session, host, &command, &input).await?;
-        installed(host, status, &said)
+        }
+    }
+
+    async fn install_agent(&self) -> Result<(), ConnectError> {
+        Err(ConnectError::Refused(
+            "the agent of this machine is not the one that was asked for, or does not start; \
+             is `sudo` allowed without a password?"
+                .to_owned(),
+        ))
     }
 }

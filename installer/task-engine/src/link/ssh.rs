@@ -1,4 +1,4 @@
-//! SSH: one connection a node, the host key known beforehand, the agent pushed when it is not the right one.
+//! SSH: one connection a node, the host key known beforehand, the agent pushed over it when it is not the right one.
 //!
 //! [`Ssh`] reaches the environment's own nodes, all alike. The functions below it serve `per_host`, where each host has
 //! a user, keys and a way to root of its own.
@@ -16,9 +16,10 @@ use russh::keys::{
 use russh::{ChannelMsg, ChannelStream};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{ConnectError, Stream, Transport};
+use super::{ConnectError, Reached, Stream, Transport};
 use crate::hosts::HostSpec;
 
 /// Where the agent lies on a node.
@@ -27,7 +28,7 @@ pub const AGENT_PATH: &str = "/usr/local/sbin/wright-agent";
 /// Reaches nodes with the environment's key.
 pub struct Ssh {
     key: Arc<PrivateKey>,
-    agent: Option<Agent>,
+    agent: Option<Arc<Agent>>,
     agent_path: String,
     attach: String,
     connect: Duration,
@@ -58,7 +59,7 @@ impl Ssh {
             path: key.to_path_buf(),
             reason: error.to_string(),
         })?;
-        let agent = agent.map(Agent::read).transpose()?;
+        let agent = agent.map(Agent::read).transpose()?.map(Arc::new);
         Ok(Ssh {
             key: Arc::new(private),
             agent,
@@ -123,7 +124,6 @@ pub(super) async fn greet(
     let mut config = client::Config {
         keepalive_interval: Some(Duration::from_secs(15)),
         keepalive_max: 4,
-        nodelay: true,
         ..client::Config::default()
     };
     // The server is to show a key of a kind that is known, not the one that it likes best.
@@ -147,13 +147,9 @@ pub(super) async fn greet(
     if !preferred.is_empty() {
         config.preferred.key = preferred.into();
     }
-    let address = (host.address.as_str(), host.port);
-    match timeout(
-        patience,
-        client::connect(Arc::new(config), address, HostKey { wanted }),
-    )
-    .await
-    {
+    let stream = dial(host).await?;
+    let greeting = client::connect_stream(Arc::new(config), stream, HostKey { wanted });
+    match timeout(patience, greeting).await {
         Ok(Ok(session)) => Ok(session),
         Ok(Err(russh::Error::UnknownKey)) => Err(ConnectError::Refused(format!(
             "`{}` at {}:{} showed another SSH host key than the one it was given; was it reinstalled by someone else?",
@@ -167,6 +163,26 @@ pub(super) async fn greet(
     }
 }
 
+/// How long a host may take to answer the first packet. Others can be waiting for it.
+const DIAL: Duration = Duration::from_secs(10);
+
+async fn dial(host: &HostSpec) -> Result<TcpStream, ConnectError> {
+    match timeout(DIAL, TcpStream::connect((host.address.as_str(), host.port))).await {
+        Ok(Ok(stream)) => {
+            // Small messages go back and forth: none is to wait for the next.
+            stream
+                .set_nodelay(true)
+                .map_err(|error| unreachable(host, &error.to_string()))?;
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(unreachable(host, &error.to_string())),
+        Err(_) => Err(unreachable(
+            host,
+            &format!("no answer within {} seconds", DIAL.as_secs()),
+        )),
+    }
+}
+
 pub(super) fn unreachable(host: &HostSpec, reason: &str) -> ConnectError {
     ConnectError::Unreachable(format!(
         "`{}` at {}:{}: {reason}",
@@ -176,32 +192,72 @@ pub(super) fn unreachable(host: &HostSpec, reason: &str) -> ConnectError {
 
 #[async_trait]
 impl Transport for Ssh {
-    async fn open(&self, host: &HostSpec) -> Result<Box<dyn Stream>, ConnectError> {
-        let session = self.session(host).await?;
-        let failed = |error: russh::Error| unreachable(host, &error.to_string());
-        let channel = session.channel_open_session().await.map_err(failed)?;
-        channel
-            .exec(true, self.attach.as_str())
-            .await
-            .map_err(failed)?;
-        Ok(Box::new(Attached {
-            stream: channel.into_stream(),
-            _session: session,
+    async fn reach(&self, host: &HostSpec) -> Result<Box<dyn Reached>, ConnectError> {
+        Ok(Box::new(LoggedIn {
+            session: Arc::new(self.session(host).await?),
+            host: host.clone(),
+            agent: self.agent.clone(),
+            agent_path: self.agent_path.clone(),
+            attach: self.attach.clone(),
+            sudo: None,
         }))
     }
 
     fn agent_sha256(&self) -> Option<&str> {
         self.agent.as_ref().map(|agent| agent.sha256.as_str())
     }
+}
 
-    async fn install_agent(&self, host: &HostSpec) -> Result<(), ConnectError> {
+/// A node that has let us in.
+pub(super) struct LoggedIn {
+    pub session: Arc<Handle<HostKey>>,
+    pub host: HostSpec,
+    pub agent: Option<Arc<Agent>>,
+    pub agent_path: String,
+    pub attach: String,
+    pub sudo: Option<Root>,
+}
+
+/// How commands become root's.
+#[derive(Clone)]
+pub(super) struct Root {
+    /// The words before the command.
+    pub words: &'static str,
+    /// What they are told first.
+    pub secret: Option<String>,
+}
+
+#[async_trait]
+impl Reached for LoggedIn {
+    async fn attach(&self) -> Result<Box<dyn Stream>, ConnectError> {
+        let failed = |error: russh::Error| unreachable(&self.host, &error.to_string());
+        let channel = self.session.channel_open_session().await.map_err(failed)?;
+        let words = self.sudo.as_ref().map_or("", |root| root.words);
+        let command = format!("{words}{}", self.attach);
+        channel.exec(true, command).await.map_err(failed)?;
+        if let Some(secret) = self.sudo.as_ref().and_then(|root| root.secret.as_ref()) {
+            channel.data(secret.as_bytes()).await.map_err(failed)?;
+        }
+        Ok(Box::new(Attached {
+            stream: channel.into_stream(),
+            _session: self.session.clone(),
+        }))
+    }
+
+    async fn install_agent(&self) -> Result<(), ConnectError> {
         let Some(agent) = &self.agent else {
             return Ok(());
         };
-        let session = self.session(host).await?;
-        let command = agent.installation(&self.agent_path);
-        let (status, said) = told(&session, host, &command, &[&agent.bytes]).await?;
-        installed(host, status, &said)
+        let mut command = agent.installation(&self.agent_path);
+        let mut secret = "";
+        if let Some(root) = &self.sudo {
+            // No quote stands in the command but double ones.
+            command = format!("{}sh -c '{command}'", root.words);
+            secret = root.secret.as_deref().unwrap_or_default();
+        }
+        let input = [secret.as_bytes(), &agent.bytes];
+        let (status, said) = told(&self.session, &self.host, &command, &input).await?;
+        installed(&self.host, status, &said)
     }
 }
 
@@ -218,7 +274,7 @@ impl Agent {
     /// The command that takes the agent from its input. Written beside and moved: whoever starts the agent meanwhile
     /// gets the old one or the new one, whole. The next attach notices that the running daemon is another file, lets
     /// it end its task, and replaces it.
-    pub(super) fn installation(&self, path: &str) -> String {
+    fn installation(&self, path: &str) -> String {
         format!(
             "set -e; mkdir -p \"$(dirname {path})\"; cat > {path}.new; \
              echo \"{sha256}  {path}.new\" | sha256sum -c --quiet; chmod 0755 {path}.new; mv -f {path}.new {path}",
@@ -257,11 +313,7 @@ pub(super) async fn told(
 }
 
 /// How putting the agent there came out.
-pub(super) fn installed(
-    host: &HostSpec,
-    status: Option<u32>,
-    said: &str,
-) -> Result<(), ConnectError> {
+fn installed(host: &HostSpec, status: Option<u32>, said: &str) -> Result<(), ConnectError> {
     match status {
         Some(0) => Ok(()),
         Some(code) => Err(ConnectError::Refused(format!(
@@ -298,9 +350,9 @@ impl client::Handler for HostKey {
 }
 
 /// The agent's input and output; the session ends with it.
-pub(super) struct Attached {
-    pub stream: ChannelStream<Msg>,
-    pub _session: Handle<HostKey>,
+struct Attached {
+    stream: ChannelStream<Msg>,
+    _session: Arc<Handle<HostKey>>,
 }
 
 impl AsyncRead for Attached {

@@ -40,7 +40,7 @@ pub(crate) struct Engine {
     pub failures: Mutex<Vec<(Failure, Vec<Arc<Budget>>)>>,
     /// Semaphores of tasks that say `throttle`, by their place.
     pub throttles: Mutex<HashMap<String, Arc<Semaphore>>>,
-    pub pace: Pace,
+    pub pace: Arc<Pace>,
     shared: RwLock<Shared>,
     /// Of each play: what it knows of itself, and the hosts that it began with.
     plays: RwLock<Vec<(Layer, Vec<String>)>>,
@@ -72,7 +72,7 @@ impl Engine {
             fatal: Mutex::default(),
             failures: Mutex::default(),
             throttles: Mutex::default(),
-            pace: Pace::default(),
+            pace: Arc::default(),
             shared: RwLock::default(),
             plays: RwLock::default(),
             me: me.clone(),
@@ -113,6 +113,7 @@ impl Engine {
             self.events.clone(),
             self.titles.clone(),
             self.spec.hidden.clone(),
+            self.pace.clone(),
         ));
         let name = host.name.clone();
         let node = Node::new(host, link);
@@ -338,8 +339,14 @@ async fn forward(
     events: mpsc::Sender<Event>,
     titles: Arc<Mutex<HashMap<String, String>>>,
     hidden: Arc<Hidden>,
+    pace: Arc<Pace>,
 ) {
     while let Some(event) = told.recv().await {
+        match event {
+            LinkEvent::Connected => pace.answers(&node, true),
+            LinkEvent::Waiting(_) => pace.answers(&node, false),
+            LinkEvent::Output { .. } => {}
+        }
         let node = node.clone();
         let mut event = match event {
             LinkEvent::Connected => Event::NodeConnected { node },

@@ -1,8 +1,8 @@
 //! Going in step, as plain Ansible content expects it: no node of a play's batch is more than one task ahead.
 //!
 //! Counted are the tasks that a node has come to, whether it ran or skipped them. The node that is furthest behind never
-//! waits, so that somebody always goes on.
-use std::collections::HashMap;
+//! waits, so that somebody always goes on. A node that does not answer holds nobody: it comes after, if it comes.
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
@@ -15,6 +15,8 @@ use crate::plan::Work;
 pub(crate) struct Pace {
     /// By the batch: its nodes are the same list in all its units.
     batches: Mutex<HashMap<(usize, usize), Arc<Batch>>>,
+    /// Nodes that do not answer at present.
+    away: Mutex<HashSet<String>>,
 }
 
 #[derive(Default)]
@@ -55,10 +57,34 @@ impl Pace {
             tokio::pin!(moved);
             // Registered before looking: a move between the look and the wait is not missed.
             moved.as_mut().enable();
-            if lock(&batch.at).values().all(|at| *at >= mine) {
+            if self.all_at(&batch, mine) {
                 return;
             }
             moved.await;
+        }
+    }
+
+    fn all_at(&self, batch: &Batch, step: usize) -> bool {
+        let at = lock(&batch.at);
+        let mut behind = at.iter().filter(|(_, at)| **at < step).peekable();
+        // The usual answer is found without looking who is away.
+        if behind.peek().is_none() {
+            return true;
+        }
+        let away = lock(&self.away);
+        behind.all(|(node, _)| away.contains(node))
+    }
+
+    /// The node stopped answering, or does so again.
+    pub fn answers(&self, node: &str, answers: bool) {
+        let moved = match answers {
+            true => lock(&self.away).remove(node),
+            false => lock(&self.away).insert(node.to_owned()),
+        };
+        if moved {
+            for batch in lock(&self.batches).values() {
+                batch.moved.notify_waiters();
+            }
         }
     }
 

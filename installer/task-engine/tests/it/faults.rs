@@ -138,6 +138,60 @@ async fn a_run_that_is_resumed_does_not_ask_for_what_it_knows() {
 }
 
 #[tokio::test]
+async fn every_task_fails_once_and_the_next_run_makes_it_whole() {
+    let mut failed = BTreeSet::new();
+    for tasks in 0.. {
+        let mut bench = Bench::new(3, SITE);
+        bench.sim.agent("node-2").lock().unwrap().fails_after = Some(tasks);
+        let (report, _) = bench.run().await;
+        let injected = bench
+            .sim
+            .agent("node-2")
+            .lock()
+            .unwrap()
+            .fails_after
+            .is_none();
+        if !injected {
+            assert!(report.is_success(), "{report:?}");
+            is_whole(&bench, 0);
+            break;
+        }
+        let [failure] = &report.failures[..] else {
+            panic!("one failure, told once: {report:?}");
+        };
+        assert_eq!((&*failure.node, &*failure.msg), ("node-2", "injected"));
+        failed.insert(failure.task.clone());
+        // Only what needs the role of the one that failed stops elsewhere.
+        for node in ["node-1", "node-3"] {
+            let commands = bench.sim.world(node).commands;
+            assert_eq!(commands[..EXPECTED.len()], *EXPECTED, "{failure:?}");
+        }
+
+        let before: Vec<_> = (1..=3)
+            .map(|n| bench.sim.world(&format!("node-{n}")))
+            .collect();
+        bench.run = "run-2".to_owned();
+        let (report, _) = bench.run().await;
+        assert!(report.is_success(), "after {failure:?}: {report:?}");
+        for (number, before) in (1..=3).zip(before) {
+            let now = bench.sim.world(&format!("node-{number}"));
+            let again = &now.commands[before.commands.len()..];
+            // Commands know no state: the second run does all of them, and each once.
+            let mut expected = EXPECTED.to_vec();
+            expected.extend((number > 1).then_some("echo a"));
+            assert_eq!(again, expected, "node-{number}, after {failure:?}");
+            assert_eq!(now.files["/b"], "a");
+            assert_eq!(now.services["e"], "started");
+        }
+    }
+    let names: Vec<&str> = failed.iter().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["A", "B", "C", "D", "E", "F", "Gather facts", "poke"]
+    );
+}
+
+#[tokio::test]
 async fn a_dead_and_a_hostile_node_harm_nobody_else() {
     let sim = Sim {
         dead: vec!["node-2".to_owned()],

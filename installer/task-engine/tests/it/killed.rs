@@ -11,13 +11,13 @@ use async_trait::async_trait;
 use state::{EnvironmentFolder, Store};
 use task_engine::HostSpec;
 use task_engine::journal::StateJournal;
-use task_engine::link::{ConnectError, Stream, Transport};
+use task_engine::link::{ConnectError, Reached, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use crate::faults::{SITE, is_whole};
-use crate::sim::{Random, Sim, serve};
+use crate::sim::{Node, Random, Sim, serve};
 use crate::world::{Bench, catalogue};
 
 const FOLDER: &str = "WRIGHT_TEST_CONTROLLER";
@@ -27,16 +27,12 @@ struct Socket(std::path::PathBuf);
 
 #[async_trait]
 impl Transport for Socket {
-    async fn open(&self, host: &HostSpec) -> Result<Box<dyn Stream>, ConnectError> {
+    async fn reach(&self, host: &HostSpec) -> Result<Box<dyn Reached>, ConnectError> {
         let failed = |error: std::io::Error| ConnectError::Unreachable(error.to_string());
         let mut stream = UnixStream::connect(&self.0).await.map_err(failed)?;
         let name = format!("{}\n", host.name);
         stream.write_all(name.as_bytes()).await.map_err(failed)?;
-        Ok(Box::new(stream))
-    }
-
-    async fn install_agent(&self, _host: &HostSpec) -> Result<(), ConnectError> {
-        Ok(())
+        Ok(Node::with(Box::new(stream)))
     }
 }
 

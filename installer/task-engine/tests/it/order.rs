@@ -304,6 +304,34 @@ async fn a_linear_run_goes_task_by_task_and_play_by_play() {
     assert!(!happened.contains(&"node-2 begin echo after".to_owned()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_does_not_answer_holds_nobody_that_goes_in_step() {
+    let site = "
+- hosts: all
+  gather_facts: false
+  tasks:
+    - command: echo first
+    - command: echo last
+";
+    let sim = Sim {
+        dead: vec!["node-1".to_owned()],
+        ..Sim::default()
+    };
+    let mut bench = Bench::new(3, &[("site.yml", site)]).with_sim(sim);
+    bench.order = Order::Linear;
+    let (report, events) = bench.run().await;
+    assert!(report.nodes["node-1"].unreachable, "{report:?}");
+    let given_up = events
+        .iter()
+        .position(|event| matches!(event, Event::NodeFailed { .. }))
+        .unwrap();
+    let before = events[..given_up]
+        .iter()
+        .filter(|event| matches!(event, Event::TaskDone(done) if done.node != "node-1"))
+        .count();
+    assert_eq!(before, 4, "{events:#?}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_meant_is_refused_with_the_reason() {
     let site = "

@@ -10,7 +10,7 @@ use agent_protocol::task::{Diff, FromAgent, Task, TaskResult, ToAgent};
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use task_engine::HostSpec;
-use task_engine::link::{ConnectError, Stream, Transport};
+use task_engine::link::{ConnectError, Reached, Stream, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 
 /// What a node holds, and what has been done to it.
@@ -35,6 +35,21 @@ pub struct Agent {
     /// Reboots so far, and the connection that the newest one is through with.
     boots: u64,
     up_at: u64,
+    /// Tasks that it still does before one fails without having done anything.
+    pub fails_after: Option<u64>,
+}
+
+impl Agent {
+    fn fails_now(&mut self) -> bool {
+        match self.fails_after {
+            Some(0) => self.fails_after.take().is_some(),
+            Some(left) => {
+                self.fails_after = Some(left - 1);
+                false
+            }
+            None => false,
+        }
+    }
 }
 
 /// All nodes, and the faults that happen to them.
@@ -78,7 +93,33 @@ impl Sim {
 
 #[async_trait]
 impl Transport for Sim {
-    async fn open(&self, host: &HostSpec) -> Result<Box<dyn Stream>, ConnectError> {
+    async fn reach(&self, host: &HostSpec) -> Result<Box<dyn Reached>, ConnectError> {
+        Ok(Node::with(self.open(host)?))
+    }
+}
+
+/// A node whose one stream is open already, and which has its agent.
+pub struct Node(Mutex<Option<Box<dyn Stream>>>);
+
+impl Node {
+    pub fn with(stream: Box<dyn Stream>) -> Box<dyn Reached> {
+        Box::new(Node(Mutex::new(Some(stream))))
+    }
+}
+
+#[async_trait]
+impl Reached for Node {
+    async fn attach(&self) -> Result<Box<dyn Stream>, ConnectError> {
+        Ok(self.0.lock().unwrap().take().expect("attached once"))
+    }
+
+    async fn install_agent(&self) -> Result<(), ConnectError> {
+        Ok(())
+    }
+}
+
+impl Sim {
+    fn open(&self, host: &HostSpec) -> Result<Box<dyn Stream>, ConnectError> {
         if self.dead.contains(&host.name) {
             return Err(ConnectError::Unreachable(format!(
                 "`{}`: connection refused",
@@ -107,10 +148,6 @@ impl Transport for Sim {
         let (name, happened) = (host.name.clone(), self.happened.clone());
         tokio::spawn(serve(name, agent, theirs, faults, happened));
         Ok(Box::new(ours))
-    }
-
-    async fn install_agent(&self, _host: &HostSpec) -> Result<(), ConnectError> {
-        Ok(())
     }
 }
 
@@ -284,6 +321,11 @@ fn answer(agent: &Mutex<Agent>, task: &Task) -> FromAgent {
                 ..TaskResult::default()
             }
         }
+        _ if agent.fails_now() => TaskResult {
+            failed: true,
+            msg: "injected".to_owned(),
+            ..TaskResult::default()
+        },
         _ => module(&mut agent.world, task),
     };
     agent.journal.insert(id.clone(), Some(result.clone()));

@@ -213,14 +213,14 @@ async fn another_host_key_is_refused_at_once() {
     let other = std::fs::read_to_string(server.path("other.pub")).unwrap();
     let transport = server.transport(None);
     let error = transport
-        .open(&server.host(&other))
+        .reach(&server.host(&other))
         .await
         .err()
         .unwrap()
         .to_string();
     assert!(error.contains("another SSH host key"), "{error}");
     let error = transport
-        .open(&server.host(""))
+        .reach(&server.host(""))
         .await
         .err()
         .unwrap()
@@ -228,7 +228,7 @@ async fn another_host_key_is_refused_at_once() {
     assert!(error.contains("is not known"), "{error}");
     std::fs::write(server.path("authorized"), "").unwrap();
     let error = transport
-        .open(&server.host(&server.host_key))
+        .reach(&server.host(&server.host_key))
         .await
         .err()
         .unwrap()
@@ -254,6 +254,10 @@ async fn roles_run_through_the_real_agent_and_a_second_run_changes_nothing() {
     assert!(report.changed() >= 2, "{report:#?}");
     let greeting = std::fs::read_to_string(server.path("node/greeting")).unwrap();
     assert_eq!(greeting, "Hello node-1\nand more\n");
+
+    // There was no agent: looking for it, pushing it and attaching to it took one login.
+    let log = std::fs::read_to_string(server.path("sshd.log")).unwrap();
+    assert_eq!(log.matches("Accepted publickey").count(), 1, "{log}");
 
     let before = std::fs::metadata(server.path("wright-agent"))
         .unwrap()

@@ -234,7 +234,8 @@ async fn schedule(app: &App, server: &Server) -> Result<Server, StepError> {
                 .to_owned(),
         ));
     };
-    tracing::info!(server = %server.id, host = %host.host, "host chosen");
+    // The name is its owner's: written so that it cannot be taken for another line.
+    tracing::info!(server = %server.id, name = ?server.name, host = %host.host, "host chosen");
     let server = change(app, &server.id, |server| {
         server.row.host = Some(host.host.clone());
         server.doc.zone = Some(host.zone.clone());
