@@ -15,6 +15,7 @@ pub mod folder;
 pub mod journal;
 pub mod lock;
 pub mod nodes;
+mod owed;
 pub mod runs;
 pub mod secrets;
 pub mod store;

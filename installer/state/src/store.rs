@@ -14,7 +14,7 @@ use sea_orm::{
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
 };
 
-use crate::{EnvironmentFolder, StateError, facts, journal, nodes, runs};
+use crate::{EnvironmentFolder, StateError, facts, journal, nodes, owed, runs};
 
 /// How long a statement waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
@@ -32,6 +32,7 @@ const MIGRATIONS: &[&[&str]] = &[
     journal::SCHEMA,
     facts::SCHEMA,
     journal::SCHEMA_WHOLE,
+    owed::SCHEMA,
 ];
 
 /// An open `state.db`. Cheap to clone: clones share the connection.

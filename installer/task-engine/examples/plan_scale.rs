@@ -1,4 +1,5 @@
-//! `plan_scale NODES TASKS`: a plan for simulated nodes, and what it costs. One line of JSON.
+//! `plan_scale NODES TASKS [skipped]`: a plan for simulated nodes, and what it costs; `skipped`: of tasks that do not
+//! apply. One line of JSON.
 //!
 //! The nodes are in this process and answer at once, through the frames of the real protocol: measured is the engine.
 #![allow(
@@ -27,8 +28,9 @@ async fn main() {
     let mut args = std::env::args().skip(1);
     let mut number = |otherwise| args.next().map_or(otherwise, |arg| arg.parse().unwrap());
     let (nodes, tasks): (usize, usize) = (number(1000), number(200));
+    let skipped = args.next().is_some_and(|kind| kind == "skipped");
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("site.yml"), playbook(tasks)).unwrap();
+    std::fs::write(folder.path().join("site.yml"), playbook(tasks, skipped)).unwrap();
 
     let hosts = (1..=nodes).map(host).collect();
     let spec = RunSpec {
@@ -98,11 +100,12 @@ fn host(number: usize) -> HostSpec {
 }
 
 /// Tasks as roles have them: files from variables, services, conditions that do not hold, results that decide.
-fn playbook(tasks: usize) -> String {
+fn playbook(tasks: usize, skipped: bool) -> String {
     let mut out =
         "- hosts: all\n  vars: {port: 80, base: \"/etc/{{ site.name }}\"}\n  tasks:\n".to_owned();
     for number in 0..tasks {
-        let task = match number % 8 {
+        let kind = if skipped { 2 } else { number % 8 };
+        let task = match kind {
             0 => format!(
                 "copy: {{dest: \"{{{{ base }}}}/{number}\", content: \"{{{{ inventory_hostname }}}} {{{{ port }}}} {{{{ site.dns | join(',') }}}}\"}}"
             ),

@@ -2,7 +2,7 @@
 //!
 //! The engine does not wait for it to be on disk: the agent's own journal is the one that prevents that a task is
 //! done twice. An entry lost here costs a question to the agent, which then answers from its journal.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use agent_protocol::task::TaskResult;
@@ -38,6 +38,9 @@ pub enum Step {
     },
 }
 
+/// Names of handlers, by node.
+pub type Owed = BTreeMap<String, BTreeSet<String>>;
+
 #[derive(Debug, thiserror::Error)]
 #[error("the journal of the run failed: {0}")]
 pub struct JournalError(pub String);
@@ -50,6 +53,10 @@ pub trait Journal: Send + Sync {
     async fn note(&self, run: &str, entry: Entry) -> Result<(), JournalError>;
     /// Keeps what a node has said of itself, for runs that do not ask it.
     async fn note_facts(&self, node: &str, facts: &Map<String, Json>) -> Result<(), JournalError>;
+    /// Handlers that earlier runs notified and did not come to run, by node.
+    async fn owed(&self) -> Result<Owed, JournalError>;
+    /// These handlers are owed on the node from now on, and no others; returns when that is on disk.
+    async fn note_owed(&self, node: &str, handlers: &BTreeSet<String>) -> Result<(), JournalError>;
     /// Returns when everything noted is on disk.
     async fn flush(&self) -> Result<(), JournalError>;
 }
@@ -59,6 +66,7 @@ pub trait Journal: Send + Sync {
 pub struct MemoryJournal {
     entries: Mutex<Vec<(String, Entry)>>,
     facts: Mutex<BTreeMap<String, Map<String, Json>>>,
+    owed: Mutex<Owed>,
 }
 
 impl MemoryJournal {
@@ -113,6 +121,17 @@ impl Journal for MemoryJournal {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(node.to_owned(), facts.clone());
+        Ok(())
+    }
+
+    async fn owed(&self) -> Result<Owed, JournalError> {
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(owed.clone())
+    }
+
+    async fn note_owed(&self, node: &str, handlers: &BTreeSet<String>) -> Result<(), JournalError> {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        owed.insert(node.to_owned(), handlers.clone());
         Ok(())
     }
 
@@ -285,6 +304,16 @@ impl Journal for StateJournal {
         let gone = |_| JournalError("its writer has ended".to_owned());
         let message = Message::Facts(node.to_owned(), text);
         self.notes.send(message).await.map_err(gone)
+    }
+
+    async fn owed(&self) -> Result<Owed, JournalError> {
+        let owed = self.store.owed_handlers().await;
+        owed.map_err(|error| JournalError(error.to_string()))
+    }
+
+    async fn note_owed(&self, node: &str, handlers: &BTreeSet<String>) -> Result<(), JournalError> {
+        let kept = self.store.owe_handlers(node, handlers).await;
+        kept.map_err(|error| JournalError(error.to_string()))
     }
 
     async fn flush(&self) -> Result<(), JournalError> {

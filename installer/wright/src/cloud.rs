@@ -1,6 +1,7 @@
 //! The environment's cloud as its administrator sees it: a client, a shell on the nodes.
 use crate::environment::Environment;
 use crate::error::CommandError;
+use crate::settings::Settings;
 use async_trait::async_trait;
 use openstack_client::{Client, ClientOptions, Credentials, Transport};
 use openstack_types::Interface;
@@ -26,6 +27,11 @@ pub fn client(
             "the plan has no internal virtual address",
         ));
     };
+    client_at(folder, format!("http://{vip}:5000/v3"))
+}
+
+/// The same for an identity service at this URL.
+pub fn client_at(folder: &EnvironmentFolder, auth_url: String) -> Result<Client, CommandError> {
     let secrets = Secrets::open(folder).map_err(anyhow::Error::from)?;
     let Some(password) = secrets.get("identity_admin").map_err(anyhow::Error::from)? else {
         return Err(
@@ -36,7 +42,7 @@ pub fn client(
         );
     };
     let options = ClientOptions {
-        auth_url: format!("http://{vip}:5000/v3"),
+        auth_url,
         region: REGION.to_owned(),
         interface: Interface::Internal,
     };
@@ -47,6 +53,18 @@ pub fn client(
         options,
         Credentials::password("admin", password.expose(), "admin"),
     ))
+}
+
+/// Where the identity service listens that `wright up` runs for this environment on this machine; `None` for an
+/// environment that is deployed on nodes.
+pub fn on_this_machine(settings: &Settings) -> Option<String> {
+    let folder = EnvironmentFolder::existing(&settings.state_dir, &settings.env)?;
+    let openrc = std::fs::read_to_string(folder.openrc()).ok()?;
+    let url = openrc
+        .lines()
+        .find_map(|line| line.strip_prefix("export OS_AUTH_URL="))?
+        .trim_matches('\'');
+    url.starts_with("http://127.0.0.1:").then(|| url.to_owned())
 }
 
 /// Commands on nodes by `ssh`, each node's host key being the one from its installation.

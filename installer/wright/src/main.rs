@@ -52,9 +52,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: args::Args, printer: &Printer) -> Result<ExitStatus, CommandError> {
-    // A thread enters a namespace alone, so this comes before there is a second one.
-    namespace::enter(&args.global.env, args.command.talks_to_nodes())?;
     let settings = Settings::resolve(&args.global)?;
+    let talks_to_nodes =
+        args.command.talks_to_nodes() && cloud::on_this_machine(&settings).is_none();
+    // A thread enters a namespace alone, so this comes before there is a second one.
+    namespace::enter(&settings.env, talks_to_nodes)?;
     if args.command.keeps_a_log() {
         logging::start(&settings, printer);
     }

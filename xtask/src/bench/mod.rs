@@ -4,6 +4,7 @@
 //! It knows how figures are shown (docs/benchmarks.md); it does not know what is measured.
 mod boot;
 mod inventory;
+mod plan;
 mod tasks;
 
 use anyhow::{Result, bail};
@@ -36,7 +37,7 @@ struct Bench {
     run: fn(&[String]) -> Result<Vec<Measurement>>,
 }
 
-const BENCHES: [Bench; 3] = [
+const BENCHES: [Bench; 4] = [
     Bench {
         name: "boot",
         about: "blank emulated machines from power-on to SSH, and their image; --nodes 1,2 --cold",
@@ -46,6 +47,11 @@ const BENCHES: [Bench; 3] = [
         name: "inventory",
         about: "read and check the inventory of a data centre; against ansible-inventory",
         run: inventory::run,
+    },
+    Bench {
+        name: "plan",
+        about: "a plan for a thousand simulated nodes with two hundred tasks each, and what a skipped task costs",
+        run: plan::run,
     },
     Bench {
         name: "tasks",
@@ -61,7 +67,6 @@ pub struct Measurement {
     unit: &'static str,
     ours: f64,
     peer: Peer,
-    more_is_better: bool,
     headline: bool,
 }
 
@@ -81,17 +86,7 @@ impl Measurement {
             unit,
             ours,
             peer: Peer::None,
-            more_is_better: false,
             headline: false,
-        }
-    }
-
-    /// A figure where more is better: requests a second.
-    #[allow(dead_code, reason = "for benchmarks of throughput")]
-    pub fn rate(name: impl Into<String>, ours: f64, unit: &'static str) -> Self {
-        Measurement {
-            more_is_better: true,
-            ..Self::cost(name, ours, unit)
         }
     }
 
@@ -117,11 +112,7 @@ impl Measurement {
         let Peer::Measured(peer) = self.peer else {
             return None;
         };
-        let (over, under) = match self.more_is_better {
-            true => (self.ours, peer),
-            false => (peer, self.ours),
-        };
-        (under > 0.0).then(|| over / under)
+        (self.ours > 0.0).then(|| peer / self.ours)
     }
 
     fn to_json(&self) -> Json {
@@ -217,7 +208,7 @@ mod tests {
             Measurement::cost("first run", 2.0, "s")
                 .against(Ok(90.0))
                 .headline(),
-            Measurement::rate("requests", 600.0, "1/s").against(Ok(150.0)),
+            Measurement::cost("later run", 5.0, "s").against(Ok(20.0)),
             Measurement::cost("memory", 12.5, "MiB").against(Err(anyhow::anyhow!("not there"))),
             Measurement::cost("nothing", 0.0, "s").against(Ok(1.0)),
         ]

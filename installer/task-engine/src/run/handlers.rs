@@ -32,6 +32,9 @@ impl Walk {
             self.in_handler = true;
             let flow = Box::pin(self.task(&handler, &context)).await;
             self.in_handler = false;
+            if flow.is_err() {
+                self.node.handler_failed(&handler);
+            }
             flow?;
         }
         Ok(())

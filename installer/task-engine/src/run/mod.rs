@@ -161,9 +161,23 @@ pub async fn run_parsed(
         .whole(&playbook, &spec.hosts)
         .map_err(RunError::Input)?;
     let finished = spec.journal.finished(&spec.run).await?;
+    let owed = spec.journal.owed().await?;
     let journal = spec.journal.clone();
     let engine = Engine::new(spec, playbook, finished, events);
-    let report = work::work_off(engine, graph, planner).await;
+    for node in engine.nodes() {
+        node.notify(owed.get(&node.spec.name).into_iter().flatten().cloned());
+    }
+    let report = work::work_off(engine.clone(), graph, planner).await;
+    if !engine.check() {
+        let none = BTreeSet::new();
+        for node in engine.nodes() {
+            let name = &node.spec.name;
+            let left = node.owed();
+            if left != *owed.get(name).unwrap_or(&none) {
+                journal.note_owed(name, &left).await?;
+            }
+        }
+    }
     journal.flush().await?;
     Ok(report)
 }

@@ -53,6 +53,8 @@ pub(crate) struct Known {
     pub role: String,
     /// Notifications that this handler has not run for yet are those it has not seen.
     pub seen: BTreeSet<String>,
+    /// Its newest run failed: what it has seen is not answered.
+    pub failed: bool,
 }
 
 impl Known {
@@ -156,6 +158,29 @@ impl Node {
         }
     }
 
+    /// Notifications that have not come to their handlers, or whose handler failed.
+    pub fn owed(&self) -> BTreeSet<String> {
+        let handlers = lock(&self.handlers);
+        let waits = |name: &&String| {
+            let mut called = handlers
+                .known
+                .iter()
+                .filter(|known| known.names().contains(name))
+                .peekable();
+            called.peek().is_none()
+                || called.any(|known| known.failed || !known.seen.contains(*name))
+        };
+        handlers.notified.iter().filter(waits).cloned().collect()
+    }
+
+    /// The handler failed: what notified it is not answered.
+    pub fn handler_failed(&self, handler: &Arc<Task>) {
+        let mut handlers = lock(&self.handlers);
+        for known in &mut handlers.known {
+            known.failed |= Arc::ptr_eq(&known.handler, handler);
+        }
+    }
+
     /// Notes handlers that run if a task turns out to change something.
     pub fn may_notify(&self, names: impl IntoIterator<Item = (String, String)>) {
         let mut handlers = lock(&self.handlers);
@@ -195,6 +220,7 @@ impl Node {
                     handler: handler.clone(),
                     role: role.to_owned(),
                     seen: BTreeSet::new(),
+                    failed: false,
                 });
             }
         }
@@ -212,6 +238,7 @@ impl Node {
                 .collect();
             if !due.is_empty() {
                 known.seen.extend(due);
+                known.failed = false;
                 return Some((known.handler.clone(), known.role.clone()));
             }
         }

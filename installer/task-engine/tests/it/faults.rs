@@ -2,6 +2,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use task_engine::Mode;
 use tokio::sync::mpsc;
 
 use crate::sim::{Random, Sim};
@@ -189,6 +190,41 @@ async fn every_task_fails_once_and_the_next_run_makes_it_whole() {
         names,
         ["A", "B", "C", "D", "E", "F", "Gather facts", "poke"]
     );
+}
+
+#[tokio::test]
+async fn a_handler_that_did_not_come_to_run_is_owed_by_the_next_run() {
+    let site = "
+- hosts: all
+  gather_facts: false
+  tasks:
+    - {name: Configure, copy: {dest: /x, content: new}, notify: [restart, reload]}
+    - {name: Start, service: {name: e, state: started}}
+  handlers:
+    - {name: restart, command: echo restart}
+    - {name: load, command: echo reload, listen: reload}
+";
+    // The task after the change fails, then the first of the handlers, then the second.
+    for (fails_after, first) in [(1, &[][..]), (2, &[]), (3, &["echo restart"])] {
+        let mut bench = Bench::new(1, &[("site.yml", site)]);
+        bench.sim.agent("node-1").lock().unwrap().fails_after = Some(fails_after);
+        let (report, _) = bench.run().await;
+        assert_eq!(report.failures.len(), 1, "{report:?}");
+        assert_eq!(bench.sim.world("node-1").commands, first);
+
+        // A look shows it, and settles nothing.
+        bench.run = "look".to_owned();
+        bench.mode = Mode::Check;
+        bench.run().await;
+        bench.mode = Mode::Apply;
+        for run in ["run-2", "run-3"] {
+            bench.run = run.to_owned();
+            let (report, _) = bench.run().await;
+            assert!(report.is_success(), "{report:?}");
+            let world = bench.sim.world("node-1");
+            assert_eq!(world.commands, ["echo restart", "echo reload"], "{run}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,42 +21,49 @@ pub const APT: Module = Module::new(
     "apt",
     "Install and remove Debian packages",
     Effect::Converges,
-    APT_ARGS,
+    &[NAME],
     run,
 )
+.shares(SHARED_ARGS)
 .exclusive(&[&["deb", "name", "upgrade"]]);
 pub const PACKAGE: Module = Module::new(
     "package",
     "Install and remove packages",
     Effect::Converges,
-    PACKAGE_ARGS,
+    &[
+        NAME.required(),
+        Arg::new("use", Kind::Text, "package manager")
+            .choices(&["auto", "apt", "ansible.builtin.apt"])
+            .default("auto"),
+    ],
     run,
-);
-
-const STATE: Arg = Arg::new("state", Kind::Text, "whether they are to be there")
-    .choices(&[
-        "present",
-        "installed",
-        "latest",
-        "absent",
-        "removed",
-        "build-dep",
-        "fixed",
-    ])
-    .default("present");
-const UPDATE_CACHE: Arg = Arg::new(
-    "update_cache",
-    Kind::Flag,
-    "fetch the lists of packages first",
 )
-.aliases(&["update-cache"])
-.default("false");
+.shares(SHARED_ARGS)
+.exclusive(APT.exclusive);
 
-const APT_ARGS: &[Arg] = &[
-    Arg::new("name", Kind::List, "names, name=version, or name>=version")
-        .aliases(&["pkg", "package"]),
-    STATE,
-    UPDATE_CACHE,
+const NAME: Arg = Arg::new("name", Kind::List, "names, name=version, or name>=version")
+    .aliases(&["pkg", "package"]);
+
+/// All of `apt` but the name, which tasks may give to `package`, too.
+const SHARED_ARGS: &[Arg] = &[
+    Arg::new("state", Kind::Text, "whether they are to be there")
+        .choices(&[
+            "present",
+            "installed",
+            "latest",
+            "absent",
+            "removed",
+            "build-dep",
+            "fixed",
+        ])
+        .default("present"),
+    Arg::new(
+        "update_cache",
+        Kind::Flag,
+        "fetch the lists of packages first",
+    )
+    .aliases(&["update-cache"])
+    .default("false"),
     Arg::new(
         "cache_valid_time",
         Kind::Int,
@@ -142,15 +149,6 @@ const APT_ARGS: &[Arg] = &[
     )
     .default("true"),
     Arg::new("lock_timeout", Kind::Int, "seconds to wait for another apt").default("300"),
-];
-
-const PACKAGE_ARGS: &[Arg] = &[
-    Arg::new("name", Kind::List, "names").required(),
-    STATE,
-    UPDATE_CACHE,
-    Arg::new("use", Kind::Text, "package manager")
-        .choices(&["auto", "apt", "ansible.builtin.apt"])
-        .default("auto"),
 ];
 
 const DPKG_STATUS: &str = "/var/lib/dpkg/status";
