@@ -1,5 +1,5 @@
-//! `plan_scale NODES TASKS [skipped]`: a plan for simulated nodes, and what it costs; `skipped`: of tasks that do not
-//! apply. One line of JSON.
+//! `plan_scale NODES TASKS [KIND]`: a plan for simulated nodes, and what it costs; `skipped`: of tasks that do not
+//! apply, `in-step`: in Ansible's order. One line of JSON.
 //!
 //! The nodes are in this process and answer at once, through the frames of the real protocol: measured is the engine.
 #![allow(
@@ -19,7 +19,7 @@ use task_engine::journal::MemoryJournal;
 use task_engine::link::{ConnectError, Reached, Stream, Transport};
 use task_engine::parse::Catalogue;
 use task_engine::plan_file::{Foresight, PlanFile, Selection, World};
-use task_engine::{HostSpec, Mode, RunSpec};
+use task_engine::{HostSpec, Mode, Order, RunSpec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 
@@ -28,13 +28,19 @@ async fn main() {
     let mut args = std::env::args().skip(1);
     let mut number = |otherwise| args.next().map_or(otherwise, |arg| arg.parse().unwrap());
     let (nodes, tasks): (usize, usize) = (number(1000), number(200));
-    let skipped = args.next().is_some_and(|kind| kind == "skipped");
+    let kind = args.next().unwrap_or_default();
+    let skipped = kind == "skipped";
+    let order = match kind.as_str() {
+        "in-step" => Order::Linear,
+        _ => Order::Declared,
+    };
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("site.yml"), playbook(tasks, skipped)).unwrap();
 
     let hosts = (1..=nodes).map(host).collect();
     let spec = RunSpec {
         mode: Mode::Check,
+        order,
         diff: true,
         ..RunSpec::new(
             "scale",

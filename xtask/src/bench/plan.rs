@@ -12,11 +12,13 @@ pub fn run(_args: &[String]) -> Result<Vec<Measurement>> {
     let build = ["build", "--quiet", "--workspace", "--example", "plan_scale"];
     cargo::cargo(&build)?;
     let plan = simulated("mixed")?;
+    let in_step = simulated("in-step")?;
     let skipped = simulated("skipped")?;
     let tasks = f64::from(NODES * TASKS);
     Ok(vec![
         Measurement::cost("plan, with its file", plan.seconds, "s").headline(),
         Measurement::cost("plan, memory", plan.mib, "MiB").headline(),
+        Measurement::cost("plan, nodes in step", in_step.seconds, "s"),
         Measurement::cost("a skipped task", skipped.seconds * 1000.0 / tasks, "ms").headline(),
     ])
 }

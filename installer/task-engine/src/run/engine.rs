@@ -1,5 +1,5 @@
 //! What all units of a run share: its nodes, its templates, and what they tell.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
 use agent_protocol::task::TaskResult;
@@ -42,16 +42,28 @@ pub(crate) struct Engine {
     pub throttles: Mutex<HashMap<String, Arc<Semaphore>>>,
     pub pace: Arc<Pace>,
     shared: RwLock<Shared>,
-    /// Of each play: what it knows of itself, and the hosts that it began with.
-    plays: RwLock<Vec<(Layer, Vec<String>)>>,
+    plays: RwLock<Vec<PlayNow>>,
     me: Weak<Engine>,
 }
 
 /// Special variables that are the same for all nodes; made anew when nodes or groups are.
 #[derive(Default)]
-struct Shared {
-    hostvars: Value,
-    groups: Value,
+struct Shared(Layer);
+
+/// What a play knows of itself, and the hosts that it began with.
+struct PlayNow {
+    layer: Layer,
+    hosts: Vec<String>,
+    /// By the batch. Every task asks, and thousands of hosts are not to be listed anew for each.
+    alive: Mutex<HashMap<usize, Alive>>,
+}
+
+/// The variables that name a batch's hosts, good as long as no more have failed.
+struct Alive {
+    /// Kept, so that no other batch comes to lie at its address.
+    _batch: Arc<Vec<String>>,
+    failures: usize,
+    layer: Layer,
 }
 
 impl Engine {
@@ -162,7 +174,7 @@ impl Engine {
     pub fn renew_plays(&self, from: usize) {
         let hosts = self.hosts_now();
         let later = self.playbook.plays.iter().skip(from);
-        let later = later.map(|play| play_layer(&self.spec, &self.playbook, &hosts, play));
+        let later = later.map(|play| play_now(&self.spec, &self.playbook, &hosts, play));
         let mut plays = write(&self.plays);
         plays.truncate(from);
         plays.extend(later);
@@ -186,10 +198,15 @@ impl Engine {
             let node = engine.node(name)?;
             Some(engine.node_scope(&node))
         };
-        *write(&self.shared) = Shared {
-            hostvars: Value::from_object(HostVars { names, scope }),
-            groups: Value::from(Serde(&groups)),
-        };
+        *write(&self.shared) = Shared(Layer::ready([
+            ("groups", Value::from(Serde(&groups))),
+            ("hostvars", Value::from_object(HostVars { names, scope })),
+            ("playbook_dir", Value::from(absolute(&self.playbook.folder))),
+            ("ansible_version", ansible_version()),
+            ("ansible_check_mode", Value::from(self.check())),
+            ("ansible_diff_mode", Value::from(self.spec.diff)),
+            ("omit", Value::from(OMIT)),
+        ]));
     }
 
     pub async fn tell(&self, mut event: Event) {
@@ -216,58 +233,64 @@ impl Engine {
     }
 
     /// The special variables of a play, with the hosts that have not failed: all of them, and those of the batch.
-    pub fn play_magic(&self, number: usize, batch: &[String]) -> Layer {
+    pub fn play_magic(&self, number: usize, batch: &Arc<Vec<String>>) -> Layer {
         let plays = read(&self.plays);
-        let Some((layer, hosts)) = plays.get(number) else {
+        let Some(play) = plays.get(number) else {
             return Layer::default();
         };
-        let failed = lock(&self.failures);
-        let alive = |hosts: &[String]| -> Vec<String> {
-            hosts
-                .iter()
-                .filter(|host| !failed.iter().any(|(failure, _)| failure.node == **host))
-                .cloned()
-                .collect()
+        let failures = lock(&self.failures);
+        let mut alive = lock(&play.alive);
+        let key = Arc::as_ptr(batch) as usize;
+        if let Some(known) = alive.get(&key)
+            && known.failures == failures.len()
+        {
+            return known.layer.clone();
+        }
+        let failed: HashSet<&str> = failures
+            .iter()
+            .map(|(failure, _)| failure.node.as_str())
+            .collect();
+        let of = |hosts: &[String]| -> Value {
+            let hosts = hosts.iter().filter(|host| !failed.contains(host.as_str()));
+            Value::from(hosts.cloned().collect::<Vec<_>>())
         };
-        let batch = alive(batch);
-        Layer::ready([
-            ("ansible_play_hosts", Value::from(alive(hosts))),
-            ("ansible_play_batch", Value::from(batch.clone())),
-            ("play_hosts", Value::from(batch)),
+        let of_batch = of(batch);
+        let layer = Layer::ready([
+            ("ansible_play_hosts", of(&play.hosts)),
+            ("ansible_play_batch", of_batch.clone()),
+            ("play_hosts", of_batch),
         ])
-        .over(layer.clone())
+        .over(play.layer.clone());
+        let now = Alive {
+            _batch: batch.clone(),
+            failures: failures.len(),
+            layer: layer.clone(),
+        };
+        alive.insert(key, now);
+        layer
     }
 
     /// Ansible's special variables that do not depend on play or role.
     pub fn magic(&self, node: &Node) -> Layer {
         let short = node.spec.name.split('.').next().unwrap_or_default();
-        let shared = read(&self.shared);
+        let mut groups = read(&node.groups).clone();
+        groups.sort();
         Layer::ready([
             ("inventory_hostname", Value::from(node.spec.name.as_str())),
             ("inventory_hostname_short", Value::from(short)),
-            ("group_names", {
-                let mut groups = read(&node.groups).clone();
-                groups.sort();
-                Value::from(groups)
-            }),
-            ("groups", shared.groups.clone()),
-            ("hostvars", shared.hostvars.clone()),
-            ("playbook_dir", Value::from(absolute(&self.playbook.folder))),
-            ("ansible_version", ansible_version()),
-            ("ansible_check_mode", Value::from(self.check())),
-            ("ansible_diff_mode", Value::from(self.spec.diff)),
-            ("omit", Value::from(OMIT)),
+            ("group_names", Value::from(groups)),
         ])
+        .over(read(&self.shared).0.clone())
     }
 }
 
-/// What does not change while a play goes on, and its hosts.
-fn play_layer(
+/// A play as it begins.
+fn play_now(
     spec: &RunSpec,
     playbook: &Playbook,
     hosts: &[HostSpec],
     play: &crate::parse::Play,
-) -> (Layer, Vec<String>) {
+) -> PlayNow {
     let limited = spec
         .limit
         .as_deref()
@@ -311,7 +334,11 @@ fn play_layer(
         ("ansible_managed", Value::from("Ansible managed")),
         ("playbook_dir", Value::from(absolute(&playbook.folder))),
     ]);
-    (layer, hosts)
+    PlayNow {
+        layer,
+        hosts,
+        alive: Mutex::default(),
+    }
 }
 
 fn absolute(path: &std::path::Path) -> String {
