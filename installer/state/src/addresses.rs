@@ -98,13 +98,11 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EnvironmentFolder;
+    use crate::store::scratch;
 
     #[tokio::test]
     async fn versions_grow_by_change_only_and_stale_writers_are_refused() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
-        let store = Store::open(&folder).await.unwrap();
+        let (_scratch, store) = scratch().await;
         let none = store.allocations::<Vec<String>>().await.unwrap();
         assert_eq!((none.version, none.document), (0, None));
         assert_eq!(

@@ -91,13 +91,11 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EnvironmentFolder;
+    use crate::store::scratch;
 
     #[tokio::test]
     async fn newer_facts_take_the_place_of_older_ones() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
-        let store = Store::open(&folder).await.unwrap();
+        let (_scratch, store) = scratch().await;
         assert!(store.facts().await.unwrap().is_empty());
         for text in ["{\"os\": \"old\"}", "{\"os\": \"new\"}"] {
             store

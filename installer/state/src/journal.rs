@@ -228,13 +228,11 @@ fn record(row: &QueryResult) -> Result<JournalRecord, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EnvironmentFolder;
+    use crate::store::scratch;
 
     #[tokio::test]
     async fn notes_of_a_task_become_one_row() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
-        let store = Store::open(&folder).await.unwrap();
+        let (_scratch, store) = scratch().await;
         let note = |id: &str, step: JournalStep| JournalNote {
             run: "r".into(),
             id: id.into(),

@@ -233,6 +233,7 @@ fn record(row: &QueryResult) -> Result<NodeRecord, StateError> {
 mod tests {
     use super::*;
     use crate::EnvironmentFolder;
+    use crate::store::scratch;
 
     #[tokio::test]
     async fn a_node_is_kept_with_all_its_fields() {
@@ -264,9 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_two_writers_the_later_is_refused() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
-        let store = Store::open(&folder).await.unwrap();
+        let (_scratch, store) = scratch().await;
         let mut first = store.ensure_node("node-1", "discovered").await.unwrap();
         let mut second = first.clone();
         store.update_node(&mut first).await.unwrap();

@@ -39,24 +39,26 @@ impl Store {
         Ok(owed)
     }
 
-    /// These are owed on the node from now on, and no others.
+    /// On each of these nodes the handlers are owed from now on, and no others there.
     ///
     /// # Errors
     /// When the database does not answer; nothing is changed then.
     pub async fn owe_handlers(
         &self,
-        node: &str,
-        handlers: &BTreeSet<String>,
+        owed: &BTreeMap<String, BTreeSet<String>>,
     ) -> Result<(), StateError> {
         let doing = "keeping the handlers that are owed";
         let failed = || StateError::database(doing);
         let transaction = self.connection().begin().await.map_err(failed())?;
-        let delete = statement("DELETE FROM owed_handlers WHERE node = ?", [node.into()]);
-        transaction.execute_raw(delete).await.map_err(failed())?;
-        for handler in handlers {
-            let sql = "INSERT INTO owed_handlers (node, handler) VALUES (?, ?)";
-            let insert = statement(sql, [node.into(), handler.as_str().into()]);
-            transaction.execute_raw(insert).await.map_err(failed())?;
+        for (node, handlers) in owed {
+            let sql = "DELETE FROM owed_handlers WHERE node = ?";
+            let delete = statement(sql, [node.as_str().into()]);
+            transaction.execute_raw(delete).await.map_err(failed())?;
+            for handler in handlers {
+                let sql = "INSERT INTO owed_handlers (node, handler) VALUES (?, ?)";
+                let insert = statement(sql, [node.as_str().into(), handler.as_str().into()]);
+                transaction.execute_raw(insert).await.map_err(failed())?;
+            }
         }
         transaction.commit().await.map_err(failed())
     }
@@ -65,29 +67,23 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EnvironmentFolder;
+    use crate::store::scratch;
 
     #[tokio::test]
     async fn what_is_owed_now_takes_the_place_of_what_was() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
-        let store = Store::open(&folder).await.unwrap();
+        let (_scratch, store) = scratch().await;
         assert!(store.owed_handlers().await.unwrap().is_empty());
-        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-        store
-            .owe_handlers("node-1", &names(&["a", "b"]))
-            .await
-            .unwrap();
-        store.owe_handlers("node-2", &names(&["a"])).await.unwrap();
-        store
-            .owe_handlers("node-1", &names(&["b", "c"]))
-            .await
-            .unwrap();
-        store.owe_handlers("node-2", &names(&[])).await.unwrap();
-        let owed = store.owed_handlers().await.unwrap();
-        assert_eq!(
-            owed,
-            BTreeMap::from([("node-1".to_owned(), names(&["b", "c"]))])
-        );
+        let owe = |list: &[(&str, &[&str])]| -> BTreeMap<String, BTreeSet<String>> {
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let of = |(node, handlers): &(&str, &[&str])| ((*node).to_owned(), names(handlers));
+            list.iter().map(of).collect()
+        };
+        let first = owe(&[("node-1", &["a", "b"]), ("node-2", &["a"])]);
+        store.owe_handlers(&first).await.unwrap();
+        assert_eq!(store.owed_handlers().await.unwrap(), first);
+        let later = owe(&[("node-1", &["b", "c"]), ("node-2", &[])]);
+        store.owe_handlers(&later).await.unwrap();
+        let left = owe(&[("node-1", &["b", "c"])]);
+        assert_eq!(store.owed_handlers().await.unwrap(), left);
     }
 }

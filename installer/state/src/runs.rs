@@ -192,14 +192,11 @@ fn record(row: &QueryResult) -> Result<RunRecord, StateError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::EnvironmentFolder;
+    use crate::store::scratch;
 
     #[tokio::test]
     async fn a_run_that_was_not_ended_is_the_one_to_continue() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
-        let store = Store::open(&folder).await.unwrap();
+        let (_scratch, store) = scratch().await;
         store
             .begin_run("r1", "roles/site.yml", false)
             .await

@@ -198,6 +198,15 @@ pub(crate) fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statem
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
 }
 
+/// A new store, and the folder that it lies in as long as that is kept.
+#[cfg(test)]
+pub(crate) async fn scratch() -> (tempfile::TempDir, Store) {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
+    let store = Store::open(&folder).await.unwrap();
+    (scratch, store)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;

@@ -55,8 +55,8 @@ pub trait Journal: Send + Sync {
     async fn note_facts(&self, node: &str, facts: &Map<String, Json>) -> Result<(), JournalError>;
     /// Handlers that earlier runs notified and did not come to run, by node.
     async fn owed(&self) -> Result<Owed, JournalError>;
-    /// These handlers are owed on the node from now on, and no others; returns when that is on disk.
-    async fn note_owed(&self, node: &str, handlers: &BTreeSet<String>) -> Result<(), JournalError>;
+    /// On each of these nodes the handlers are owed from now on, and no others there; returns when that is on disk.
+    async fn note_owed(&self, owed: Owed) -> Result<(), JournalError>;
     /// Returns when everything noted is on disk.
     async fn flush(&self) -> Result<(), JournalError>;
 }
@@ -129,9 +129,9 @@ impl Journal for MemoryJournal {
         Ok(owed.clone())
     }
 
-    async fn note_owed(&self, node: &str, handlers: &BTreeSet<String>) -> Result<(), JournalError> {
-        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        owed.insert(node.to_owned(), handlers.clone());
+    async fn note_owed(&self, owed: Owed) -> Result<(), JournalError> {
+        let mut all = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(owed);
         Ok(())
     }
 
@@ -311,8 +311,8 @@ impl Journal for StateJournal {
         owed.map_err(|error| JournalError(error.to_string()))
     }
 
-    async fn note_owed(&self, node: &str, handlers: &BTreeSet<String>) -> Result<(), JournalError> {
-        let kept = self.store.owe_handlers(node, handlers).await;
+    async fn note_owed(&self, owed: Owed) -> Result<(), JournalError> {
+        let kept = self.store.owe_handlers(&owed).await;
         kept.map_err(|error| JournalError(error.to_string()))
     }
 

@@ -22,15 +22,20 @@ pub fn client(
     folder: &EnvironmentFolder,
     environment: &Environment,
 ) -> Result<Client, CommandError> {
-    let Some(vip) = environment.plan.vips.internal else {
-        return Err(CommandError::failed(
-            "the plan has no internal virtual address",
-        ));
-    };
-    client_at(folder, format!("http://{vip}:5000/v3"))
+    client_at(folder, auth_url(environment)?)
 }
 
-/// The same for an identity service at this URL.
+/// Where the identity service of the environment's controllers answers.
+pub fn auth_url(environment: &Environment) -> Result<String, CommandError> {
+    match environment.plan.vips.internal {
+        Some(vip) => Ok(format!("http://{vip}:5000/v3")),
+        None => Err(CommandError::failed(
+            "the plan has no internal virtual address",
+        )),
+    }
+}
+
+/// A client with the administrator's rights for an identity service at this URL.
 pub fn client_at(folder: &EnvironmentFolder, auth_url: String) -> Result<Client, CommandError> {
     let secrets = Secrets::open(folder).map_err(anyhow::Error::from)?;
     let Some(password) = secrets.get("identity_admin").map_err(anyhow::Error::from)? else {

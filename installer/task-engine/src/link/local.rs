@@ -1,13 +1,12 @@
 //! The deployment host itself as a node (`ansible_connection: local`, `delegate_to: localhost`): the agent runs beside
 //! this process, in a folder of the run's state.
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::Stdio;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
+use super::held::Held;
 use super::{ConnectError, Stream};
 
 /// Starts the agent of this machine.
@@ -64,44 +63,9 @@ impl Local {
             let line = format!("{password}\n");
             input.write_all(line.as_bytes()).await.map_err(failed)?;
         }
-        Ok(Box::new(Attached {
-            input,
-            output,
-            _child: child,
+        Ok(Box::new(Held {
+            stream: tokio::io::join(output, input),
+            _kept: child,
         }))
-    }
-}
-
-struct Attached {
-    input: ChildStdin,
-    output: ChildStdout,
-    _child: Child,
-}
-
-impl AsyncRead for Attached {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.output).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Attached {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.input).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.input).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.input).poll_shutdown(cx)
     }
 }

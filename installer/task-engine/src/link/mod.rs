@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::hosts::HostSpec;
 
+mod held;
 pub mod known_hosts;
 pub mod local;
 pub mod per_host;

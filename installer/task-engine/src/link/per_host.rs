@@ -15,7 +15,9 @@ use russh::keys::agent::client::AgentClient;
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg};
 
 use super::local::Local;
-use super::ssh::{AGENT_PATH, Agent, HostKey, LoggedIn, Root, SshError, greet, told, unreachable};
+use super::ssh::{
+    AGENT_PATH, Agent, HostKey, LoggedIn, Root, SshError, greet, rsa_hash, told, unreachable,
+};
 use super::{ConnectError, Reached, Stream, Transport};
 use crate::hosts::HostSpec;
 
@@ -93,12 +95,7 @@ impl PerHost {
         let access = self.access(host);
         let mut session = greet(host, self.connect).await?;
         let failed = |error: russh::Error| unreachable(host, &error.to_string());
-        let hash = session
-            .best_supported_rsa_hash()
-            .await
-            .ok()
-            .flatten()
-            .flatten();
+        let hash = rsa_hash(&session).await;
         let mut tried = Vec::new();
         for path in &access.keys {
             let key: Arc<PrivateKey> = match russh::keys::load_secret_key(path, None) {

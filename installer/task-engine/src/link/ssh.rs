@@ -3,22 +3,20 @@
 //! [`Ssh`] reaches the environment's own nodes, all alike. The functions below it serve `per_host`, where each host has
 //! a user, keys and a way to root of its own.
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use russh::client::{self, Handle, Msg};
+use russh::ChannelMsg;
+use russh::client::{self, Handle};
 use russh::keys::{
-    Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate,
+    Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate,
 };
-use russh::{ChannelMsg, ChannelStream};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::held::Held;
 use super::{ConnectError, Reached, Stream, Transport};
 use crate::hosts::HostSpec;
 
@@ -78,12 +76,7 @@ impl Ssh {
 
     async fn session(&self, host: &HostSpec) -> Result<Handle<HostKey>, ConnectError> {
         let mut session = greet(host, self.connect).await?;
-        let hash = session
-            .best_supported_rsa_hash()
-            .await
-            .ok()
-            .flatten()
-            .flatten();
+        let hash = rsa_hash(&session).await;
         let key = PrivateKeyWithHashAlg::new(self.key.clone(), hash);
         let authenticated = session
             .authenticate_publickey(host.user.clone(), key)
@@ -163,6 +156,12 @@ pub(super) async fn greet(
     }
 }
 
+/// The hash that signatures by RSA keys are to use, as far as the server says.
+pub(super) async fn rsa_hash(session: &Handle<HostKey>) -> Option<HashAlg> {
+    let told = session.best_supported_rsa_hash().await;
+    told.ok().flatten().flatten()
+}
+
 /// How long a host may take to answer the first packet. Others can be waiting for it.
 const DIAL: Duration = Duration::from_secs(10);
 
@@ -238,9 +237,9 @@ impl Reached for LoggedIn {
         if let Some(secret) = self.sudo.as_ref().and_then(|root| root.secret.as_ref()) {
             channel.data(secret.as_bytes()).await.map_err(failed)?;
         }
-        Ok(Box::new(Attached {
+        Ok(Box::new(Held {
             stream: channel.into_stream(),
-            _session: self.session.clone(),
+            _kept: self.session.clone(),
         }))
     }
 
@@ -346,39 +345,5 @@ impl client::Handler for HostKey {
                 .any(|wanted| key.key_data() == wanted.key_data()),
             _ => false,
         })
-    }
-}
-
-/// The agent's input and output; the session ends with it.
-struct Attached {
-    stream: ChannelStream<Msg>,
-    _session: Arc<Handle<HostKey>>,
-}
-
-impl AsyncRead for Attached {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Attached {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::event::{Event, RunReport};
 use crate::hidden::Hidden;
 use crate::hosts::{HostSpec, select};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Owed};
 use crate::link::{Patience, Transport};
 use crate::parse::{Catalogue, Playbook};
 use crate::plan::{Order, Planner};
@@ -169,13 +169,16 @@ pub async fn run_parsed(
     }
     let report = work::work_off(engine.clone(), graph, planner).await;
     if !engine.check() {
-        let none = BTreeSet::new();
-        for node in engine.nodes() {
-            let name = &node.spec.name;
+        let now = engine.nodes().into_iter().map(|node| {
             let left = node.owed();
-            if left != *owed.get(name).unwrap_or(&none) {
-                journal.note_owed(name, &left).await?;
-            }
+            (node.spec.name.clone(), left)
+        });
+        let none = BTreeSet::new();
+        let news: Owed = now
+            .filter(|(name, left)| left != owed.get(name).unwrap_or(&none))
+            .collect();
+        if !news.is_empty() {
+            journal.note_owed(news).await?;
         }
     }
     journal.flush().await?;

@@ -171,8 +171,10 @@ async fn misbehave(mut stream: DuplexStream, floods: bool) {
         let ToAgent::Task(task) = message else {
             continue;
         };
-        #[allow(clippy::while_immutable_condition, reason = "ends with the connection")]
-        while floods {
+        if !floods {
+            continue;
+        }
+        loop {
             let output = FromAgent::Output {
                 id: task.id.clone(),
                 text: "x".repeat(10_000),

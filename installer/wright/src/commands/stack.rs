@@ -23,16 +23,18 @@ pub async fn run(
     settings: &Settings,
     printer: &Printer,
 ) -> Result<ExitStatus, CommandError> {
-    let folder = EnvironmentFolder::create(&settings.state_dir, &settings.env)
-        .map_err(anyhow::Error::from)?;
-    let client = match cloud::on_this_machine(settings) {
-        Some(auth_url) => cloud::client_at(&folder, auth_url)?,
+    let auth_url = match cloud::on_this_machine(settings) {
+        Some(auth_url) => auth_url,
         None => {
             let store = environment::open_store(settings).await?;
             let environment = environment::plan(settings, store.as_ref(), printer).await?;
-            cloud::client(&folder, &environment)?
+            cloud::auth_url(&environment)?
         }
     };
+    // Not before the environment is known to be one: a mistyped name leaves no folder.
+    let folder = EnvironmentFolder::create(&settings.state_dir, &settings.env)
+        .map_err(anyhow::Error::from)?;
+    let client = cloud::client_at(&folder, auth_url)?;
     match command {
         StackCommand::Create(args) => create(&client, &args, printer).await,
         StackCommand::Update(args) => update(&client, &args, printer).await,
