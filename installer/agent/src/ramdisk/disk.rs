@@ -1,15 +1,16 @@
 //! The target disk: which one, emptying it, telling the kernel of its partitions, wiping it.
 //!
-//! It knows block devices, not images: what is written to them is `stream`'s matter.
+//! It knows block devices, not images: what is written to them, and when, is `stream`'s matter.
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use agent_protocol::enrol::Disk;
 
 use super::console::say;
+use super::stream::{self, BLOCK_BYTES};
 
 /// What is zeroed at both ends of a disk so that no partition table is left: a GPT has one at each end.
 const WIPED_BYTES: u64 = 1 << 20;
@@ -116,6 +117,42 @@ pub fn partition(disk: &str, number: u32) -> PathBuf {
 
 pub fn open(device: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(device)
+}
+
+/// Writes an image past the kernel's page cache, which would copy every byte and keep it where nobody reads it again.
+pub struct Uncached<'a> {
+    disk: &'a File,
+    /// None where the device does not allow it.
+    direct: Option<File>,
+}
+
+impl<'a> Uncached<'a> {
+    /// `disk` is `device`, open.
+    pub fn new(disk: &'a File, device: &Path) -> Self {
+        let direct = OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_DIRECT)
+            .open(device);
+        Self {
+            disk,
+            direct: direct.ok(),
+        }
+    }
+}
+
+impl stream::Target for Uncached<'_> {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // open(2), O_DIRECT: address, length and offset are multiples of the sector size. The end of an image may not be.
+        let is_whole = bytes.as_ptr().align_offset(BLOCK_BYTES) == 0
+            && bytes.len().is_multiple_of(BLOCK_BYTES)
+            && offset.is_multiple_of(BLOCK_BYTES as u64);
+        let direct = self.direct.as_ref().filter(|_| is_whole);
+        FileExt::write_all_at(direct.unwrap_or(self.disk), bytes, offset)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.disk.sync_all()
+    }
 }
 
 /// Frees the whole disk and, where the disk can do it cheaply, makes the image's range read as zeros.
@@ -241,6 +278,21 @@ mod tests {
     fn partitions_are_named_as_the_kernel_does() {
         assert_eq!(partition("vda", 2), Path::new("/dev/vda2"));
         assert_eq!(partition("nvme0n1", 2), Path::new("/dev/nvme0n1p2"));
+    }
+
+    #[test]
+    fn what_passes_the_cache_by_and_what_does_not_is_all_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = folder.path().join("disk");
+        let disk = File::create(&device).unwrap();
+        let blocks = [[7; BLOCK_BYTES]; 3];
+        let boundary = blocks.as_flattened().as_ptr().align_offset(BLOCK_BYTES);
+        let target = Uncached::new(&disk, &device);
+        let bytes = &blocks.as_flattened()[boundary..];
+        stream::Target::write_all_at(&target, &bytes[..BLOCK_BYTES], 0).unwrap();
+        stream::Target::write_all_at(&target, &bytes[..10], BLOCK_BYTES as u64).unwrap();
+        stream::Target::sync_all(&target).unwrap();
+        assert_eq!(fs::read(&device).unwrap(), bytes[..BLOCK_BYTES + 10]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ use agent_protocol::enrol::{
 use crate::hardware;
 use cmdline::BootArguments;
 use console::say;
+use disk::Uncached;
 use head::Head;
 use progress::Reporter;
 use server::Server;
@@ -353,8 +354,9 @@ fn write(
         );
         let reporter = Reporter::start(server, "write", image.compressed_bytes);
         let source = server.image(&image.url)?;
+        let disk = Uncached::new(target, &disk::device(name));
         let error =
-            match stream::write_image(source, target, image, zeros_are_there, &reporter.received) {
+            match stream::write_image(source, &disk, image, zeros_are_there, &reporter.received) {
                 Ok(written) => return Ok(written),
                 Err(error) => error,
             };

@@ -17,8 +17,9 @@ const READ_BYTES: usize = 256 << 10;
 const WRITE_BYTES: usize = 1 << 20;
 /// What is held back: partition table and boot code. Partitions begin behind it.
 pub const HEAD_BYTES: usize = WRITE_BYTES;
-/// Zeros are looked for in pieces of this size: a page, so that no write has to read first.
-const BLOCK_BYTES: usize = 4096;
+/// Zeros are looked for in pieces of this size: a page, so that no write has to read first. A multiple of every
+/// sector size, too.
+pub const BLOCK_BYTES: usize = 4096;
 /// Largest decoder window accepted (2^27 = 128 MiB, what `zstd --long` uses).
 const WINDOW_LOG_MAX: u32 = 27;
 
@@ -103,11 +104,14 @@ pub fn write_image(
         .map_err(read_error)?;
     decoder.window_log_max(WINDOW_LOG_MAX).map_err(read_error)?;
 
-    let mut buffer = vec![0; WRITE_BYTES];
+    // Whole blocks from a block's boundary in memory to one on the disk: then nothing on the way need copy them.
+    let mut memory = vec![0; WRITE_BYTES + BLOCK_BYTES];
+    let boundary = memory.as_ptr().align_offset(BLOCK_BYTES);
+    let buffer = &mut memory[boundary..][..WRITE_BYTES];
     let mut head = Vec::new();
     let mut offset = 0;
     loop {
-        let length = match fill(&mut decoder, &mut buffer) {
+        let length = match fill(&mut decoder, buffer) {
             Ok(0) => break,
             Ok(length) => length,
             Err(source) => return Err(corrupt_or(decoder, image, source, received)),
@@ -366,6 +370,32 @@ mod tests {
             let (packed, image) = image_of(&content);
             let before = vec![if zeros { 0 } else { 9 }; content.len()];
             prop_assert_eq!(written(&packed, &image, &before, zeros).unwrap(), content);
+        }
+    }
+
+    /// A disk that takes only what can pass the page cache by (open(2), O_DIRECT).
+    struct Blocks;
+
+    impl Target for Blocks {
+        fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            assert_eq!(bytes.as_ptr().align_offset(BLOCK_BYTES), 0);
+            assert_eq!(bytes.len() % BLOCK_BYTES, 0);
+            assert_eq!(offset % BLOCK_BYTES as u64, 0);
+            Ok(())
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whole_blocks_are_written_from_whole_blocks() {
+        let mut content = vec![7; 5 * WRITE_BYTES / 2];
+        content[WRITE_BYTES + 100_000..WRITE_BYTES + 900_000].fill(0);
+        let (packed, image) = image_of(&content);
+        for zeros in [true, false] {
+            write_image(&packed[..], &Blocks, &image, zeros, &AtomicU64::new(0)).unwrap();
         }
     }
 

@@ -215,13 +215,14 @@ pub(super) fn used_bytes(tree: &Path) -> Result<u64, ImageError> {
     Ok(bytes)
 }
 
-/// Compresses `image` to `packed`; zero runs cost next to nothing.
+/// Compresses `image` to `packed`; zero runs cost next to nothing. At level 6, which spares every node 7 % of what it
+/// receives and hashes for half a second here; from 9 on it takes seconds to gain less.
 ///
 /// # Errors
 /// When zstd fails.
 pub(super) fn compress(image: &Path, packed: &Path, log: &Path) -> Result<(), ImageError> {
     let mut command = Command::new("nice");
-    command.args(["-n", "10", "zstd", "-q", "-f", "-T2", "-3"]);
+    command.args(["-n", "10", "zstd", "-q", "-f", "-T2", "-6"]);
     output(command.arg(image).arg("-o").arg(packed), log).map(drop)
 }
 

@@ -18,7 +18,7 @@ const AGENT_UNIT: &str = include_str!("../../../agent/systemd/wright-agent.servi
 
 /// Part of every image's cache key: raise the number when this file changes what is in an image.
 pub(super) const CONTENT_KEY: &str = concat!(
-    "2",
+    "3",
     include_str!("../../../agent/systemd/wright-agent.service")
 );
 
@@ -55,9 +55,23 @@ const MASKED_UNITS: &[&str] = &[
     "systemd-binfmt.service",
     "systemd-firstboot.service",
     "systemd-fsck-root.service",
+    "systemd-network-generator.service",
     "systemd-networkd-wait-online.service",
     "systemd-pstore.service",
+    "systemd-sysusers.service",
     "systemd-update-utmp-runlevel.service",
+];
+
+/// Masked, too: programs that systemd runs at every boot and every reload, to look for a disk layout, a kernel argument
+/// or a file that no node has. What an operator may write by hand (fstab, crypttab, rc.local, init.d) is still read.
+const MASKED_GENERATORS: &[&str] = &[
+    "systemd-bless-boot-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-integritysetup-generator",
+    "systemd-run-generator",
+    "systemd-system-update-generator",
+    "systemd-veritysetup-generator",
 ];
 
 /// What packages made for one machine at installation and no second one may have: identities, keys, cookies.
@@ -140,11 +154,17 @@ pub(super) fn finish(
         &(command_line(kernel_arguments) + "\n"),
     )?;
     fs::create_dir_all(tree.join("etc/systemd/network")).at("make folder in", tree)?;
-    let units = tree.join("etc/systemd/system");
-    for unit in MASKED_UNITS {
-        let link = units.join(unit);
-        remove(&link)?;
-        symlink("/dev/null", &link).at("link", &link)?;
+    for (folder, masked) in [
+        ("etc/systemd/system", MASKED_UNITS),
+        ("etc/systemd/system-generators", MASKED_GENERATORS),
+    ] {
+        let folder = tree.join(folder);
+        fs::create_dir_all(&folder).at("make", &folder)?;
+        for name in masked {
+            let link = folder.join(name);
+            remove(&link)?;
+            symlink("/dev/null", &link).at("link", &link)?;
+        }
     }
     run(
         chrooted(tree, "systemctl").args(["enable", "systemd-networkd", "ssh", "wright-agent"]),
