@@ -87,7 +87,7 @@ pub fn domain_xml(spec: &GuestSpec, options: &DomainOptions) -> String {
     );
     os(&mut x, spec, o);
     x.push_str(" <features><acpi/><apic/></features>\n");
-    cpu(&mut x, o);
+    x.push_str(&cpu_xml(o.cpu.as_deref()));
     x.push_str(
         " <clock offset='utc'/>\n <on_poweroff>destroy</on_poweroff>\n <on_reboot>restart</on_reboot>\n \
          <on_crash>destroy</on_crash>\n <devices>\n",
@@ -143,19 +143,17 @@ fn os(x: &mut String, spec: &GuestSpec, o: &DomainOptions) {
     x.push_str("</os>\n");
 }
 
-fn cpu(x: &mut String, o: &DomainOptions) {
-    match o.cpu.as_deref() {
-        None => {}
+/// The processor: nothing for the default, else a mode or a model.
+pub(super) fn cpu_xml(cpu: Option<&str>) -> String {
+    match cpu {
+        None => String::new(),
         Some(mode @ ("host-passthrough" | "host-model" | "maximum")) => {
-            let _ = writeln!(x, " <cpu mode='{mode}'/>");
+            format!(" <cpu mode='{mode}'/>\n")
         }
-        Some(model) => {
-            let _ = writeln!(
-                x,
-                " <cpu mode='custom' match='exact'><model fallback='allow'>{}</model></cpu>",
-                escape(model)
-            );
-        }
+        Some(model) => format!(
+            " <cpu mode='custom' match='exact'><model fallback='allow'>{}</model></cpu>\n",
+            escape(model)
+        ),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::hypervisor::domain_xml::{VirtType, Wiring};
-use compute::hypervisor::libvirt::{LibvirtDriver, LibvirtSettings, probe_disk};
+use compute::hypervisor::libvirt::{LibvirtDriver, LibvirtSettings, probe::probe_disk};
 use compute::hypervisor::{
     GuestSpec, Hypervisor, HypervisorError, ImageRef, ImageSource, PowerAction, PowerState,
 };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod bounds;
 mod clients;
 mod controllers;
 mod databases;

@@ -23,9 +23,12 @@ impl Drop for Cloud {
 }
 
 impl Cloud {
-    /// On SQLite, with simulated networks.
+    /// On SQLite, with simulated networks: one physical network, room for two routers.
     pub async fn simulated() -> Cloud {
-        Cloud::start(None, config(json!({"simulate": true}))).await
+        let physical = json!([{"name": "physnet-app", "vlan_range": [100, 101]}]);
+        let settings =
+            json!({"simulate": true, "physical_networks": physical, "quotas": {"router": 2}});
+        Cloud::start(None, config(settings)).await
     }
 
     pub async fn start(db: Option<DatabaseConnection>, config: network::Config) -> Cloud {
