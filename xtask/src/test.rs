@@ -285,8 +285,12 @@ fn programs(script: &str) -> Result<()> {
 
 /// The small lab from blank machines to a running stack, under emulation, and the operators' session on it.
 fn lab() -> Result<()> {
+    let mut command = Command::new("tests/lab/run");
+    if FULL.load(Ordering::Relaxed) {
+        command.env("WRIGHT_TEST_FULL", "1");
+    }
     cargo::check(
-        Command::new("tests/lab/run")
+        command
             .current_dir(cargo::root())
             .env("OPENSTACK_CLIENTS", clients::install()?)
             .env("WRIGHT", cargo::wright())

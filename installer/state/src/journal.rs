@@ -75,6 +75,11 @@ pub enum JournalStep {
         result: Option<String>,
         whole: bool,
     },
+    /// Another verdict on a task that has ended; its result stays.
+    Judged {
+        failed: bool,
+        changed: bool,
+    },
 }
 
 impl Store {
@@ -100,8 +105,8 @@ impl Store {
                     [run.into(), id.into(), node.into(), role.into(), title.into(), now.into()],
                 ),
                 JournalStep::Ended { failed, changed, result, whole } => statement(
-                    "INSERT INTO journal (run, id, node, role, title, ended_at, failed, changed, result, whole)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    "INSERT INTO journal (run, id, node, role, title, started_at, ended_at, failed, changed, result, whole)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                      ON CONFLICT (run, id) DO UPDATE SET ended_at = excluded.ended_at, failed = excluded.failed,
                          changed = excluded.changed, result = excluded.result, whole = excluded.whole",
                     [
@@ -110,12 +115,17 @@ impl Store {
                         node.into(),
                         role.into(),
                         title.into(),
+                        now.clone().into(),
                         now.into(),
                         (*failed).into(),
                         (*changed).into(),
                         result.clone().into(),
                         (*whole).into(),
                     ],
+                ),
+                JournalStep::Judged { failed, changed } => statement(
+                    "UPDATE journal SET failed = ?, changed = ? WHERE run = ? AND id = ?",
+                    [(*failed).into(), (*changed).into(), run.into(), id.into()],
                 ),
             };
             transaction
@@ -251,12 +261,21 @@ mod tests {
             .note_journal(&[
                 note("a", JournalStep::Started),
                 note("b", JournalStep::Started),
-                note("a", ended),
+                note("a", ended.clone()),
+                // What no agent was asked has an end alone.
+                note("c", ended),
+                note(
+                    "c",
+                    JournalStep::Judged {
+                        failed: true,
+                        changed: false,
+                    },
+                ),
             ])
             .await
             .unwrap();
         let rows = store.journal_of("r").await.unwrap();
-        assert_eq!(rows.len(), 2);
+        assert_eq!(rows.len(), 3);
         let row = rows.iter().find(|row| row.id == "a").unwrap();
         assert_eq!(
             (row.failed, row.changed, row.result.as_deref()),
@@ -267,6 +286,12 @@ mod tests {
             rows.iter().find(|row| row.id == "b").unwrap().ended_at,
             None
         );
+        let judged = rows.iter().find(|row| row.id == "c").unwrap();
+        assert_eq!(
+            (judged.failed, judged.changed, judged.result.as_deref()),
+            (Some(true), Some(false), Some("{}"))
+        );
+        assert!(judged.started_at.is_some());
         assert!(store.journal_of("other").await.unwrap().is_empty());
         let list = |filter: JournalFilter, skip: u64| {
             let store = store.clone();
@@ -275,8 +300,8 @@ mod tests {
                 rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
             }
         };
-        assert_eq!(list(JournalFilter::default(), 0).await.len(), 2);
-        assert_eq!(list(JournalFilter::default(), 1).await.len(), 1);
+        assert_eq!(list(JournalFilter::default(), 0).await.len(), 3);
+        assert_eq!(list(JournalFilter::default(), 1).await.len(), 2);
         let changed = JournalFilter {
             changed: true,
             node: Some("node-1".to_owned()),

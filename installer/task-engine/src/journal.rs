@@ -36,6 +36,11 @@ pub enum Step {
         /// False: something in the result was hidden, so that it is good for reading only.
         whole: bool,
     },
+    /// What `failed_when`, `changed_when` or `until` made of a result that is noted.
+    Judged {
+        failed: bool,
+        changed: bool,
+    },
 }
 
 /// Names of handlers, by node.
@@ -267,6 +272,9 @@ impl Journal for StateJournal {
         }
         let step = match entry.step {
             Step::Started => state::journal::JournalStep::Started,
+            Step::Judged { failed, changed } => {
+                state::journal::JournalStep::Judged { failed, changed }
+            }
             Step::Ended {
                 failed,
                 changed,

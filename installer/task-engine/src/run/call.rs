@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::context::Context;
 use super::files;
-use super::item::{At, RoundEnd, registered};
+use super::item::{At, RoundEnd, Row, registered};
 use super::node::{Node, lock};
 use super::reboot;
 use super::walk::Walk;
@@ -105,9 +105,13 @@ impl Walk {
     /// The same in every run of the same input, so that what was done is not done again.
     pub(super) fn id_of(&self, call: &Call, at: At) -> String {
         let hash = hex::encode(&Sha256::digest(hash_input(call))[..6]);
+        self.id(&hash, at)
+    }
+
+    fn id(&self, which: &str, at: At) -> String {
         let suffix = if self.in_handler { "h" } else { "" };
         format!(
-            "{}/{}/{}.{suffix}{}-{hash}/{}",
+            "{}/{}/{}.{suffix}{}-{which}/{}",
             self.engine.spec.run,
             self.node.spec.name,
             self.work.id(),
@@ -235,6 +239,7 @@ impl Walk {
         if let Some(result) = self.engine.finished.get(&call.id) {
             return RoundEnd {
                 resumed: true,
+                row: Some(Row::of(call.id, result)),
                 ..RoundEnd::ok(result.clone())
             };
         }
@@ -270,7 +275,7 @@ impl Walk {
             answer = reboot::finish(target, &id, &args, result.clone()).await;
         }
         lock(&self.engine.titles).remove(&id);
-        let ended = match answer {
+        let mut ended = match answer {
             Ok(result) if result.failed => RoundEnd::new(Status::Failed, result),
             // What a command does cannot be foreseen.
             Ok(result) if result.skipped && check => match never_changes(task) {
@@ -299,11 +304,33 @@ impl Walk {
             }
         };
         self.note_end(&id, &title, &ended.result, no_log).await;
+        ended.row = Some(Row::of(id, &ended.result));
         ended
     }
 
+    /// The journal's last word on a round: a row for what was done on the deployment host or came to no question to an
+    /// agent; of the others the verdict, where it is another than the agent's.
+    pub(super) async fn note_round(&self, task: &Task, ended: &RoundEnd, at: At) {
+        if self.engine.check() || matches!(ended.status, Status::Skipped | Status::Unknown { .. }) {
+            return;
+        }
+        let title = task.title();
+        let (failed, changed) = (ended.result.failed, ended.result.changed);
+        match &ended.row {
+            None => {
+                let id = self.id("here", at);
+                self.note_end(&id, &title, &ended.result, at.no_log).await;
+            }
+            Some(row) if (row.failed, row.changed) != (failed, changed) => {
+                let step = Step::Judged { failed, changed };
+                self.note(&row.id, &title, step).await;
+            }
+            Some(_) => {}
+        }
+    }
+
     /// Notes a task's end, without what is hidden.
-    pub(super) async fn note_end(&self, id: &str, title: &str, result: &TaskResult, no_log: bool) {
+    async fn note_end(&self, id: &str, title: &str, result: &TaskResult, no_log: bool) {
         let (failed, changed) = (result.failed, result.changed);
         let (mut result, mut whole) = ((!no_log).then(|| result.clone()), true);
         if let Some(result) = &mut result {
@@ -413,6 +440,16 @@ impl Walk {
         match &task.register {
             Some(name) => scope.with(Layer::literal([(name.clone(), registered(result))])),
             None => scope.clone(),
+        }
+    }
+}
+
+impl Row {
+    fn of(id: String, result: &TaskResult) -> Self {
+        Row {
+            id,
+            failed: result.failed,
+            changed: result.changed,
         }
     }
 }

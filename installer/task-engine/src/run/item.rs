@@ -41,6 +41,15 @@ pub(crate) struct RoundEnd {
     pub resumed: bool,
     /// Check mode: the result is not the one that the task will have; that is known after this task.
     pub pending: Option<String>,
+    /// What the journal holds of it, if an agent was asked.
+    pub row: Option<Row>,
+}
+
+/// The journal's row of what an agent was asked, and what it says came of it.
+pub(crate) struct Row {
+    pub id: String,
+    pub failed: bool,
+    pub changed: bool,
 }
 
 impl RoundEnd {
@@ -51,6 +60,7 @@ impl RoundEnd {
             set: Vec::new(),
             resumed: false,
             pending: None,
+            row: None,
         }
     }
 
@@ -133,6 +143,12 @@ impl Walk {
                 let skipped = matches!(self.conditions(&context.inherited.when, &scope), Ok(false));
                 let round = if skipped { skip() } else { RoundEnd::of(error) };
                 let round = self.foreseen(round);
+                let at = At {
+                    number,
+                    index: 0,
+                    no_log,
+                };
+                self.note_round(task, &round, at).await;
                 self.tell_round(task, None, &round, no_log, 0.0).await;
                 return self.sum(task, &scope, vec![(Round::default(), round)], no_log);
             }
@@ -141,19 +157,13 @@ impl Walk {
         for (index, round) in rounds.into_iter().enumerate() {
             let began = Instant::now();
             let scope = round.scope(&scope);
-            let ended = self
-                .round(
-                    task,
-                    context,
-                    &scope,
-                    At {
-                        number,
-                        index,
-                        no_log,
-                    },
-                )
-                .await;
-            let ended = self.foreseen(ended);
+            let at = At {
+                number,
+                index,
+                no_log,
+            };
+            let ended = self.foreseen(self.round(task, context, &scope, at).await);
+            self.note_round(task, &ended, at).await;
             let label = match task
                 .r#loop
                 .as_ref()

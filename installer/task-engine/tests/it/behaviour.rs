@@ -1,5 +1,6 @@
 //! What plays, roles, tasks and handlers do, as text of whole runs.
 use task_engine::Mode;
+use task_engine::journal::Step;
 
 use crate::world::Bench;
 
@@ -296,6 +297,59 @@ async fn secrets_are_in_no_event_and_in_no_journal() {
     let journal = format!("{:?}", bench.journal.entries());
     assert!(!journal.contains("hunter2"), "{journal}");
     insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn the_journal_tells_every_task_and_its_verdict() {
+    let (bench, _) = tasks(
+        "
+- name: Told
+  debug: {msg: hello}
+- name: Never there
+  debug: {msg: never}
+  when: false
+- name: Only read
+  command: echo
+  changed_when: false
+- name: Bad though it ended well
+  command: echo
+  failed_when: true
+  ignore_errors: true
+- name: Without a value
+  command: echo {{ absent }}
+  ignore_errors: true
+- name: Wrong
+  assert: {that: \"1 == 2\"}
+",
+    )
+    .await;
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for entry in bench.journal.entries() {
+        let word = match entry.step {
+            Step::Started => continue,
+            Step::Judged { failed, changed } => format!("judged {failed} {changed}"),
+            Step::Ended {
+                failed,
+                changed,
+                result,
+                ..
+            } => format!("{failed} {changed} {}", result.unwrap_or_default().msg),
+        };
+        rows.push((entry.title, word));
+    }
+    let rows: Vec<String> = rows
+        .into_iter()
+        .map(|(title, word)| format!("{title}: {word}"))
+        .collect();
+    insta::assert_snapshot!(rows.join("\n"), @r"
+    Told: false false hello
+    Only read: false true 
+    Only read: judged false false
+    Bad though it ended well: false true 
+    Bad though it ended well: judged true true
+    Without a value: true false `absent` is undefined (in `echo {{ absent }}`)
+    Wrong: true false assertion failed: 1 == 2
+    ");
 }
 
 #[tokio::test]
