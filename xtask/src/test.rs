@@ -116,7 +116,7 @@ const STAGES: [Stage; 10] = [
     },
     Stage {
         name: "lab",
-        budget_minutes: 14,
+        budget_minutes: 15,
         when: When::Always,
         run: lab,
     },

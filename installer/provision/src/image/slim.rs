@@ -18,7 +18,7 @@ const AGENT_UNIT: &str = include_str!("../../../agent/systemd/wright-agent.servi
 
 /// Part of every image's cache key: raise the number when this file changes what is in an image.
 pub(super) const CONTENT_KEY: &str = concat!(
-    "3",
+    "4",
     include_str!("../../../agent/systemd/wright-agent.service")
 );
 

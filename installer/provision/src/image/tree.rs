@@ -154,19 +154,19 @@ fn remove_kernels_of(base: &Path, tree: &Path, log: &Path) -> Result<(), ImageEr
     run(&mut purge, log)
 }
 
-/// The links that make systemd start a unit: `/etc/systemd/system/*.wants/*` and `*.requires/*`.
+/// The links by which units are enabled: those in `/etc/systemd/system/*.wants` and `*.requires`, and other names beside
+/// them. One of any kind is enough for `systemctl is-enabled`, so that a unit that has kept another name would pass for
+/// enabled and not start.
 fn enabled_units(tree: &Path) -> Result<BTreeSet<PathBuf>, ImageError> {
     let folder = tree.join("etc/systemd/system");
     let mut links = BTreeSet::new();
-    for name in names(&folder)?
-        .iter()
-        .filter(|n| n.ends_with(".wants") || n.ends_with(".requires"))
-    {
-        links.extend(
-            names(&folder.join(name))?
-                .into_iter()
-                .map(|link| folder.join(name).join(link)),
-        );
+    for name in names(&folder)? {
+        let path = folder.join(&name);
+        if name.ends_with(".wants") || name.ends_with(".requires") {
+            links.extend(names(&path)?.into_iter().map(|link| path.join(link)));
+        } else if fs::read_link(&path).is_ok_and(|target| target != Path::new("/dev/null")) {
+            links.insert(path);
+        }
     }
     Ok(links)
 }
@@ -203,4 +203,34 @@ fn write_program(path: &Path, text: &str) -> Result<(), ImageError> {
     use std::os::unix::fs::PermissionsExt;
     fs::write(path, text).at("write", path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).at("make executable", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn every_link_that_enables_a_unit_is_seen_and_no_mask() {
+        let tree = tempfile::tempdir().unwrap();
+        let folder = tree.path().join("etc/systemd/system");
+        fs::create_dir_all(folder.join("multi-user.target.wants")).unwrap();
+        for (link, target) in [
+            (
+                "multi-user.target.wants/chrony.service",
+                "/lib/systemd/system/chrony.service",
+            ),
+            ("chronyd.service", "/lib/systemd/system/chrony.service"),
+            ("fstrim.timer", "/dev/null"),
+        ] {
+            symlink(target, folder.join(link)).unwrap();
+        }
+        fs::write(folder.join("wright-agent.service"), "").unwrap();
+        let seen: Vec<PathBuf> = enabled_units(tree.path()).unwrap().into_iter().collect();
+        assert_eq!(
+            seen,
+            ["chronyd.service", "multi-user.target.wants/chrony.service"]
+                .map(|link| folder.join(link))
+        );
+    }
 }
