@@ -5,8 +5,13 @@ use crate::error::CommandError;
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
 use std::path::Path;
+use std::sync::OnceLock;
+use std::thread;
 
 const VARIABLE: &str = "WRIGHT_NETNS";
+
+/// The namespace that this process was started in, if it has left it.
+static OUTSIDE: OnceLock<File> = OnceLock::new();
 
 /// Enters `/run/netns/$WRIGHT_NETNS` if the variable is set; else, for commands that talk to the nodes of
 /// `env`, that environment's lab if there is one. Only for the calling thread, and those that it starts
@@ -23,6 +28,10 @@ pub fn enter(env: &str, talks_to_nodes: bool) -> Result<(), CommandError> {
             lab
         }
     };
+    enter_named(&name)
+}
+
+fn enter_named(name: &str) -> Result<(), CommandError> {
     if name.contains('/') || name.starts_with('.') {
         return Err(CommandError::failed(format!(
             "{VARIABLE} is `{name}`, which is no namespace's name"
@@ -38,10 +47,69 @@ pub fn enter(env: &str, talks_to_nodes: bool) -> Result<(), CommandError> {
             "unset {VARIABLE}, or start the lab: `wright lab up`"
         ))
     })?;
+    let outside = File::open("/proc/thread-self/ns/net").map_err(anyhow::Error::from)?;
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|cause| {
         CommandError::failed(format!(
             "cannot enter the network namespace `{name}`: {cause}"
         ))
         .hint("this needs root's rights")
+    })?;
+    OUTSIDE.get_or_init(|| outside);
+    Ok(())
+}
+
+/// Does work in the namespace that this process was started in: from a lab's no package can be fetched. By a thread of
+/// its own; programs that it starts are there, too.
+pub fn outside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, CommandError> {
+    let Some(outside) = OUTSIDE.get() else {
+        return Ok(work());
+    };
+    let leave_and_work = || {
+        setns(outside, CloneFlags::CLONE_NEWNET).map_err(|cause| {
+            CommandError::failed(format!(
+                "cannot return to the machine's own network namespace: {cause}"
+            ))
+        })?;
+        Ok(work())
+    };
+    thread::scope(|scope| match scope.spawn(leave_and_work).join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn work_outside_is_done_where_the_process_was_started() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: only root enters namespaces");
+            return;
+        }
+        let name = format!("wright-outside-{}", std::process::id());
+        let ip = |word: &str| {
+            Command::new("ip")
+                .args(["netns", word, &name])
+                .status()
+                .unwrap()
+        };
+        let here = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        assert!(ip("add").success());
+        let seen = thread::scope(|scope| {
+            let inside = || {
+                let before = here();
+                enter_named(&name).unwrap();
+                (before, here(), outside(here).unwrap(), here())
+            };
+            scope.spawn(inside).join().unwrap()
+        });
+        assert!(ip("delete").success());
+        let (before, inside, outside, after) = seen;
+        assert_ne!(before, inside);
+        assert_eq!(before, outside);
+        assert_eq!(inside, after);
+    }
 }

@@ -438,6 +438,7 @@ impl Actor {
     async fn connect(&mut self) -> Result<Connection, ConnectError> {
         let began = Instant::now();
         let mut pause = Duration::from_millis(200);
+        let mut told = String::new();
         loop {
             let error = match timeout(self.patience.connect, self.attempt()).await {
                 Ok(Ok(connection)) => {
@@ -459,7 +460,12 @@ impl Actor {
             if began.elapsed() + pause > most {
                 return Err(error);
             }
-            self.tell(LinkEvent::Waiting(error.to_string())).await;
+            // Once for each cause: it can take minutes.
+            let reason = error.to_string();
+            if reason != told {
+                self.tell(LinkEvent::Waiting(reason.clone())).await;
+                told = reason;
+            }
             sleep(pause).await;
             pause = (pause * 2).min(self.patience.pause_max);
         }

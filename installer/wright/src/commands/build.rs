@@ -3,10 +3,11 @@ use crate::args::build::BuildCommand;
 use crate::commands::deploy::{images, roles};
 use crate::environment;
 use crate::error::CommandError;
+use crate::namespace;
 use crate::printer::Printer;
 use crate::settings::Settings;
 use diagnostics::ExitStatus;
-use provision::image::Builder;
+use provision::image::{Builder, ImageError};
 use provision::manifest::ImageManifest;
 use serde::Serialize;
 use std::fmt::{self, Display, Formatter};
@@ -50,10 +51,7 @@ async fn node_images(
     }
     recipes.retain(|name, _| wanted.is_empty() || wanted.contains(name));
     let agent = images::agent()?;
-    let (cache, teller) = (settings.cache_dir.clone(), *printer);
-    let built = blocking(move || {
-        let say = |text: &str| teller.say(text);
-        let builder = Builder::new(&cache, &say)?;
+    let built = with_builder(settings, printer, move |builder| {
         recipes
             .values()
             .map(|recipe| builder.node_image(recipe, &agent))
@@ -66,20 +64,23 @@ async fn node_images(
 
 /// Builds the guest image, or finds it in the cache.
 pub async fn guest_image(settings: &Settings, printer: &Printer) -> Result<PathBuf, CommandError> {
-    let (cache, teller) = (settings.cache_dir.clone(), *printer);
-    blocking(move || {
-        let say = |text: &str| teller.say(text);
-        Builder::new(&cache, &say)?.guest_image()
-    })
-    .await
+    with_builder(settings, printer, |builder| builder.guest_image()).await
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, provision::image::ImageError> + Send + 'static,
+/// Builds images, where packages can be fetched.
+pub async fn with_builder<T: Send + 'static>(
+    settings: &Settings,
+    printer: &Printer,
+    work: impl FnOnce(&Builder<'_>) -> Result<T, ImageError> + Send + 'static,
 ) -> Result<T, CommandError> {
-    tokio::task::spawn_blocking(work)
+    let (cache, teller) = (settings.cache_dir.clone(), *printer);
+    let building = move || {
+        let say = |text: &str| teller.say(text);
+        work(&Builder::new(&cache, &say)?)
+    };
+    tokio::task::spawn_blocking(|| namespace::outside(building))
         .await
-        .map_err(anyhow::Error::from)?
+        .map_err(anyhow::Error::from)??
         .map_err(|error| CommandError::failed(error.to_string()))
 }
 

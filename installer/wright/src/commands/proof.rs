@@ -1,6 +1,6 @@
 //! `wright verify stack`: the cloud does what it is for. A stack of two servers is launched from a template;
 //! its floating IP answers, one server reaches the other; it grows by a server and is deleted; nothing is left.
-use super::stack;
+use super::{build, stack};
 use crate::args::stack::DefineArgs;
 use crate::args::verify::ProofArgs;
 use crate::cloud;
@@ -13,7 +13,6 @@ use diagnostics::ExitStatus;
 use futures::StreamExt;
 use inventory::NetworkName;
 use openstack_client::Client;
-use provision::image::Builder;
 use serde::Serialize;
 use serde_json::{Value, json};
 use state::EnvironmentFolder;
@@ -74,7 +73,7 @@ pub async fn run(
         begun = Instant::now();
     };
 
-    let image = guest_image(settings, printer).await?;
+    let image = build::guest_image(settings, printer).await?;
     prepare(&client, &environment, image, printer).await?;
     lap("image, flavor, network");
     let before = left_over(&client).await?;
@@ -156,18 +155,6 @@ async fn left_over(client: &Client) -> Result<Value, CommandError> {
         "floating IPs": count(client, "network", "/v2.0/floatingips", "floatingips").await?,
         "security groups": count(client, "network", "/v2.0/security-groups", "security_groups").await?,
     }))
-}
-
-async fn guest_image(settings: &Settings, printer: &Printer) -> Result<PathBuf, CommandError> {
-    let (cache, printer) = (settings.cache_dir.clone(), *printer);
-    let built = tokio::task::spawn_blocking(move || {
-        let say = |text: &str| printer.say(text);
-        Builder::new(&cache, &say)?.guest_image()
-    });
-    built
-        .await
-        .map_err(anyhow::Error::from)?
-        .map_err(|error| CommandError::failed(error.to_string()))
 }
 
 /// Makes what the templates name where it is missing: an image, a flavor, the external network on `app`.

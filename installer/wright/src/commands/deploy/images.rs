@@ -1,10 +1,11 @@
 //! Node images for the environment: one for each set of packages that its nodes' roles ask for.
+use crate::commands::build::with_builder;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::printer::Printer;
 use crate::settings::Settings;
 use diagnostics::Diagnostics;
-use provision::image::{Builder, ImageRecipe};
+use provision::image::ImageRecipe;
 use provision::manifest::ImageManifest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -140,18 +141,14 @@ pub async fn build(
 ) -> Result<Images, CommandError> {
     let (recipes, image_of) = recipes(environment, playbook)?;
     let agent = agent()?;
-    let (cache, printer) = (settings.cache_dir.clone(), *printer);
-    let built = tokio::task::spawn_blocking(move || {
-        let say = |text: &str| printer.say(text);
-        let builder = Builder::new(&cache, &say)?;
+    let built = with_builder(settings, printer, move |builder| {
+        let build = |(name, recipe)| Ok((name, Arc::new(builder.node_image(&recipe, &agent)?)));
         recipes
             .into_iter()
-            .map(|(name, recipe)| Ok((name, Arc::new(builder.node_image(&recipe, &agent)?))))
-            .collect::<Result<BTreeMap<_, _>, provision::image::ImageError>>()
+            .map(build)
+            .collect::<Result<BTreeMap<_, _>, _>>()
     })
-    .await
-    .map_err(anyhow::Error::from)?
-    .map_err(|error| CommandError::failed(error.to_string()))?;
+    .await?;
     Ok(image_of
         .into_iter()
         .filter_map(|(node, name)| Some((node, built.get(&name)?.clone())))
