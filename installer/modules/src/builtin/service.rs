@@ -209,6 +209,12 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         if matches!(step, "enable" | "disable") && unit.is_native() {
             command.insert(1, "--no-reload");
             command.splice(..0, ["env", "SYSTEMCTL_SKIP_SYSV=1"]);
+            act(context, name, &command)?;
+            // For a unit that another one names, systemd answers what it once read until it reads its files again.
+            if show(context, scope, name)?.get("UnitFileState") == unit.get("UnitFileState") {
+                context.must(&[scope, &["daemon-reload"]].concat())?;
+            }
+            continue;
         }
         act(context, name, &command)?;
     }
@@ -331,13 +337,14 @@ case $1 in --no-block | --no-reload) shift;; esac
 case $1 in
   show) for last; do :; done
     [ "$last" = chrony ] || { echo LoadState=not-found; exit 0; }
-    echo LoadState=loaded; echo ActiveState=$(cat $ROOT/active); echo UnitFileState=$(cat $ROOT/enabled); echo NeedDaemonReload=no
+    echo LoadState=loaded; echo ActiveState=$(cat $ROOT/active); echo UnitFileState=$(cat $ROOT/kept $ROOT/enabled 2>/dev/null | head -n 1); echo NeedDaemonReload=no
     echo FragmentPath=$(cat $ROOT/fragment);;
   start|restart) echo active > $ROOT/active;;
   stop) echo inactive > $ROOT/active;;
   enable) echo enabled > $ROOT/enabled;;
   disable) echo disabled > $ROOT/enabled;;
   reload) echo reload refused >&2; exit 1;;
+  daemon-reload) rm -f $ROOT/kept;;
 esac
 "#;
 
@@ -413,6 +420,15 @@ esac
                 )
                 .changed
         );
+    }
+
+    #[test]
+    fn a_unit_whose_state_systemd_keeps_is_enabled_once() {
+        let bench = bench();
+        bench.write("/kept", "disabled\n");
+        bench.converges("service", json!({"name": "chrony", "enabled": true}));
+        bench.write("/kept", "enabled\n");
+        bench.converges("service", json!({"name": "chrony", "enabled": false}));
     }
 
     #[test]
