@@ -6,6 +6,7 @@ const USAGE: &str = "usage: wright-agent COMMAND
   serve      run the daemon that executes tasks
   attach     join standard input and output to the daemon, starting it when needed
   hardware   print the hardware report as JSON
+  seed ROOT  make the system below ROOT the node that the orders on standard input say; prints its SSH host key
   --version  print the version";
 
 fn main() -> ExitCode {
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         )),
         // Not for people: the daemon calls itself to run a task as another user.
         ["run-task"] => report(agent::serve::child::main()),
+        ["seed", root] => report(agent::ramdisk::seed::run(root.as_ref())),
         ["hardware"] => {
             let report = agent::hardware::read("/".as_ref(), "");
             match serde_json::to_string_pretty(&report) {

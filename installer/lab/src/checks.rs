@@ -11,7 +11,7 @@ use nix::sys::statvfs::statvfs;
 
 use crate::{
     emulator::{OVMF_CODE, OVMF_VARIABLES},
-    machine::Emulated,
+    machine::{MachineKind, Unit},
     spec::LabSpec,
 };
 
@@ -23,6 +23,16 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("ssh", "openssh-client"),
 ];
+/// What a lab of containers calls instead of the emulator.
+const CONTAINER_PROGRAMS: &[(&str, &str)] = &[
+    ("ethtool", "ethtool"),
+    ("ip", "iproute2"),
+    ("ipmi_sim", "openipmi"),
+    ("nsenter", "util-linux"),
+    ("ssh", "openssh-client"),
+    ("systemd-nspawn", "systemd-container"),
+    ("zstd", "zstd"),
+];
 const ROMS: &[(&str, &str)] = &[
     ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"),
     ("/usr/lib/ipxe/ipxe.efi", "ipxe"),
@@ -31,6 +41,8 @@ const OVMF: &[(&str, &str)] = &[(OVMF_CODE, "ovmf"), (OVMF_VARIABLES, "ovmf")];
 
 /// QEMU itself beside the machine's memory and the translation cache.
 const EMULATOR_MIB: u64 = 150;
+/// What a controller takes in a container, with database and message broker: it has no memory of its own.
+const CONTAINER_MIB: u64 = 800;
 /// What an installed and deployed node has written to its sparse disk.
 const NODE_DISK_GIB: u64 = 3;
 const GIB: u64 = 1 << 30;
@@ -46,12 +58,17 @@ impl Needs {
     /// Of the machines that `is_on` and `has_disk` do not name.
     pub(crate) fn of(
         spec: &LabSpec,
+        kind: MachineKind,
         is_on: impl Fn(&str) -> bool,
         has_disk: impl Fn(&str) -> bool,
     ) -> Self {
         let off = spec.machines.iter().filter(|machine| !is_on(&machine.name));
-        let memory = off
-            .map(|m| u64::from(m.memory_mib) + u64::from(m.translation_cache_mib) + EMULATOR_MIB);
+        let memory = off.map(|m| match kind {
+            MachineKind::Emulated(_) => {
+                u64::from(m.memory_mib) + u64::from(m.translation_cache_mib) + EMULATOR_MIB
+            }
+            MachineKind::Container => CONTAINER_MIB,
+        });
         let blank = spec
             .machines
             .iter()
@@ -119,7 +136,10 @@ impl Offer {
     }
 
     /// Programs and files that a lab of `spec` calls and this host lacks, with their Debian packages.
-    fn lacks(&self, spec: &LabSpec) -> Vec<(String, &'static str)> {
+    fn lacks(&self, spec: &LabSpec, kind: MachineKind) -> Vec<(String, &'static str)> {
+        if kind == MachineKind::Container {
+            return missing_in(&self.path, CONTAINER_PROGRAMS.iter(), [].iter());
+        }
         let uefi = spec
             .machines
             .iter()
@@ -129,7 +149,13 @@ impl Offer {
     }
 
     /// See [`shortfalls`].
-    fn shortfalls(&self, spec: &LabSpec, needs: Needs, folder: &Path) -> Vec<String> {
+    fn shortfalls(
+        &self,
+        spec: &LabSpec,
+        kind: MachineKind,
+        needs: Needs,
+        folder: &Path,
+    ) -> Vec<String> {
         let mut found = Vec::new();
         if !self.is_root {
             found.push(
@@ -137,7 +163,7 @@ impl Offer {
                     .to_owned(),
             );
         }
-        found.extend(install_line(&self.lacks(spec)));
+        found.extend(install_line(&self.lacks(spec, kind)));
         if let Some(available) = self
             .memory_mib
             .filter(|available| *available < needs.memory_mib)
@@ -174,8 +200,13 @@ pub(crate) fn install_line(missing: &[(String, &str)]) -> Option<String> {
 }
 
 /// Everything that stands in the way of a lab of `spec` with its files in `folder`, one sentence each.
-pub fn shortfalls(spec: &LabSpec, needs: Needs, folder: &Path) -> Vec<String> {
-    Offer::this(folder).shortfalls(spec, needs, folder)
+pub(crate) fn shortfalls(
+    spec: &LabSpec,
+    kind: MachineKind,
+    needs: Needs,
+    folder: &Path,
+) -> Vec<String> {
+    Offer::this(folder).shortfalls(spec, kind, needs, folder)
 }
 
 fn available_memory_mib() -> Option<u64> {
@@ -197,27 +228,27 @@ pub fn free_bytes(folder: &Path) -> Option<u64> {
 }
 
 /// [`Needs`] with what is there already left out.
-pub(crate) fn needs(spec: &LabSpec, machines: &[Emulated<'_>]) -> Needs {
-    let find = |name: &str| {
-        machines
-            .iter()
-            .find(|emulated| emulated.machine.name == name)
-    };
+pub(crate) fn needs(spec: &LabSpec, kind: MachineKind, machines: &[Unit<'_>]) -> Needs {
+    let find = |name: &str| machines.iter().find(|unit| unit.machine.name == name);
     Needs::of(
         spec,
+        kind,
         |name| find(name).is_some_and(|machine| machine.record().is_some()),
-        |name| find(name).is_some_and(Emulated::has_disk),
+        |name| find(name).is_some_and(Unit::has_disk),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accelerator::Accelerator;
     use crate::emulator::tests::small_lab;
+
+    const EMULATED: MachineKind = MachineKind::Emulated(Accelerator::Emulation);
 
     #[test]
     fn what_is_there_already_is_not_needed_again() {
-        let all = Needs::of(&small_lab(), |_| false, |_| false);
+        let all = Needs::of(&small_lab(), EMULATED, |_| false, |_| false);
         assert_eq!(
             all,
             Needs {
@@ -225,7 +256,7 @@ mod tests {
                 disk_bytes: 6 * GIB
             }
         );
-        let rest = Needs::of(&small_lab(), |name| name == "node-1", |_| true);
+        let rest = Needs::of(&small_lab(), EMULATED, |name| name == "node-1", |_| true);
         assert_eq!(
             rest,
             Needs {
@@ -250,7 +281,7 @@ mod tests {
         let mut spec = small_lab();
         // Whether ROMs and OVMF are installed is this host's matter.
         spec.machines.pop();
-        let told = poor.shortfalls(&spec, needs, Path::new("/state"));
+        let told = poor.shortfalls(&spec, EMULATED, needs, Path::new("/state"));
         let told: Vec<String> = told
             .iter()
             .map(|text| {
@@ -272,7 +303,7 @@ mod tests {
             disk_bytes: None,
             ..Offer::this(Path::new("/"))
         };
-        let told = rich.shortfalls(&spec, needs, Path::new("/state"));
+        let told = rich.shortfalls(&spec, EMULATED, needs, Path::new("/state"));
         assert!(
             told.iter().all(|text| text.starts_with("missing: ")),
             "{told:?}"

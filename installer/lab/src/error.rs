@@ -15,7 +15,7 @@ pub enum LabError {
     Start { machine: String, said: String },
     #[error("{name} does not run: {said}")]
     Daemon { name: &'static str, said: String },
-    #[error("the environment `{0}` is a lab of emulated machines, and it is up")]
+    #[error("the environment `{0}` is a lab, and it is up")]
     IsLab(String),
     #[error("the environment `{0}` is this machine, and `wright up` runs it")]
     IsHost(String),
@@ -25,6 +25,8 @@ pub enum LabError {
     NoMachine { name: String, machines: Vec<String> },
     #[error("machine `{0}` is off")]
     Off(String),
+    #[error("`{0}` is a container: what it prints is in {path}, and `wright lab ssh {0}` logs in", path = .1.display())]
+    NoConsole(String, PathBuf),
     #[error("the emulator of `{machine}` answered `{command}` with: {said}")]
     Qmp {
         machine: String,

@@ -1,5 +1,6 @@
 //! The lab as a whole: brought up to what its spec says, looked at, taken down. Doing it again changes nothing.
 use std::{
+    collections::BTreeMap,
     fs,
     io::ErrorKind,
     os::unix::fs::PermissionsExt,
@@ -10,13 +11,12 @@ use nix::{sys::signal::Signal, unistd::Pid};
 use serde::Serialize;
 
 use crate::{
-    accelerator::Accelerator,
     bmc::{Request, Simulator, answer},
-    checks::{self, Needs},
-    console,
+    checks, console,
+    container::{self, RootImage},
     error::{At, LabError},
     host::host_is_there,
-    machine::{Emulated, Power},
+    machine::{MachineKind, Power, Unit},
     network,
     process::Record,
     spec::{LabSpec, Machine},
@@ -46,6 +46,15 @@ impl Folders {
             run: Path::new(RUN).join(env),
         }
     }
+
+    /// Whether the machines that are there are containers; they stay what they are until the lab is taken down.
+    pub fn are_containers(&self) -> bool {
+        self.marker().exists()
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.machines.join("containers")
+    }
 }
 
 /// How a machine is.
@@ -66,15 +75,15 @@ pub struct MachineStatus {
 pub struct Lab {
     spec: LabSpec,
     folders: Folders,
-    accelerator: Accelerator,
+    kind: MachineKind,
 }
 
 impl Lab {
-    pub fn new(spec: LabSpec, folders: Folders, accelerator: Accelerator) -> Self {
+    pub fn new(spec: LabSpec, folders: Folders, kind: MachineKind) -> Self {
         Self {
             spec,
             folders,
-            accelerator,
+            kind,
         }
     }
 
@@ -82,9 +91,50 @@ impl Lab {
         &self.spec
     }
 
-    /// What this host must still have for the lab; see [`checks::shortfalls`].
-    pub fn needs(&self) -> Needs {
-        checks::needs(&self.spec, &self.emulated())
+    /// Everything that stands in the way of the lab with its files in `folder`, one sentence each.
+    pub fn shortfalls(&self, folder: &Path) -> Vec<String> {
+        let needs = checks::needs(&self.spec, self.kind, &self.units());
+        checks::shortfalls(&self.spec, self.kind, needs, folder)
+    }
+
+    /// Where the machines are containers: mounts the root of each, made from its image unless it has one. The folders,
+    /// by machine; what makes each its own node is for the caller to write there.
+    ///
+    /// # Errors
+    /// When there is no image for a machine, or a root cannot be mounted.
+    pub fn prepare(
+        &self,
+        images: &BTreeMap<String, RootImage>,
+    ) -> Result<BTreeMap<String, PathBuf>, LabError> {
+        self.is_no_host()?;
+        self.make_folders()?;
+        let marker = self.folders.marker();
+        fs::write(&marker, "").at("write", &marker)?;
+        let mut roots = BTreeMap::new();
+        for machine in &self.spec.machines {
+            let image = images.get(&machine.name).ok_or_else(|| LabError::Start {
+                machine: machine.name.clone(),
+                said: "there is no image for it".into(),
+            })?;
+            let unit = self.unit(machine);
+            let container = unit.container();
+            container.mount(image, &self.folders.machines.join("images"))?;
+            roots.insert(machine.name.clone(), container.root());
+        }
+        Ok(roots)
+    }
+
+    fn make_folders(&self) -> Result<(), LabError> {
+        for folder in [
+            &self.folders.machines,
+            &self.folders.consoles,
+            &self.folders.run,
+        ] {
+            fs::create_dir_all(folder).at("make", folder)?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+                .at("set the mode of", folder)?;
+        }
+        Ok(())
     }
 
     /// Makes the wires, starts the BMCs, and turns every machine on. What a lab that was killed left behind is
@@ -95,23 +145,15 @@ impl Lab {
     /// When a program fails.
     pub fn up(&self, bmc_password: &str, callback: &[String]) -> Result<(), LabError> {
         self.is_no_host()?;
-        for folder in [
-            &self.folders.machines,
-            &self.folders.consoles,
-            &self.folders.run,
-        ] {
-            fs::create_dir_all(folder).at("make", folder)?;
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
-                .at("set the mode of", folder)?;
-        }
+        self.make_folders()?;
         self.reap()?;
-        network::create(&self.spec)?;
-        for emulated in self.emulated() {
-            if let Some(bmc) = &emulated.machine.bmc {
-                let name = &emulated.machine.name;
+        network::create(&self.spec, self.kind != MachineKind::Container)?;
+        for unit in self.units() {
+            if let Some(bmc) = &unit.machine.bmc {
+                let name = &unit.machine.name;
                 let callback: Vec<String> =
                     callback.iter().cloned().chain([name.clone()]).collect();
-                let folder = emulated.folder.clone();
+                let folder = unit.folder.clone();
                 Simulator {
                     env: &self.spec.env,
                     machine: name,
@@ -122,7 +164,7 @@ impl Lab {
                 }
                 .start()?;
             }
-            emulated.power(Power::On)?;
+            unit.power(Power::On)?;
         }
         Ok(())
     }
@@ -133,12 +175,16 @@ impl Lab {
     /// When a process does not end or a file cannot be removed.
     pub fn down(&self) -> Result<(), LabError> {
         self.is_no_host()?;
-        for emulated in self.emulated() {
-            emulated.power(Power::Off)?;
+        for unit in self.units() {
+            unit.power(Power::Off)?;
         }
         for pid in network::processes(&self.spec.env) {
             end(pid)?;
         }
+        for machine in &self.spec.machines {
+            network::unplug(&self.spec.env, machine)?;
+        }
+        container::unmount_all(&self.folders.run)?;
         network::delete(&self.spec.env)?;
         for folder in [&self.folders.machines, &self.folders.run] {
             match fs::remove_dir_all(folder) {
@@ -163,9 +209,9 @@ impl Lab {
     /// starting them and writing it down.
     fn reap(&self) -> Result<(), LabError> {
         let mut known: Vec<i32> = self
-            .emulated()
+            .units()
             .iter()
-            .filter_map(Emulated::record)
+            .filter_map(Unit::record)
             .map(|r| r.pid)
             .collect();
         for machine in &self.spec.machines {
@@ -184,6 +230,11 @@ impl Lab {
                 end(pid)?;
             }
         }
+        for unit in self.units().iter().filter(|unit| unit.record().is_none()) {
+            for pid in network::machine_processes(&self.spec.env, &unit.machine.name) {
+                end(pid)?;
+            }
+        }
         Ok(())
     }
 
@@ -198,13 +249,11 @@ impl Lab {
     /// # Errors
     /// When the request is not understood or fails.
     pub fn bmc_request(&self, machine: &str, words: &[String]) -> Result<String, LabError> {
-        let emulated = self.find(machine)?;
+        let unit = self.find(machine)?;
         match Request::parse(words)? {
-            Request::Get(names) => Ok(answer(&names, emulated.record().is_some())),
+            Request::Get(names) => Ok(answer(&names, unit.record().is_some())),
             Request::Set(powers) => {
-                powers
-                    .into_iter()
-                    .try_for_each(|power| emulated.power(power))?;
+                powers.into_iter().try_for_each(|power| unit.power(power))?;
                 Ok(String::new())
             }
         }
@@ -216,11 +265,11 @@ impl Lab {
     }
 
     pub fn status(&self) -> Vec<MachineStatus> {
-        let status = |emulated: Emulated<'_>| {
-            let record = emulated.record();
-            let console_log = emulated.console_log();
+        let status = |unit: Unit<'_>| {
+            let record = unit.record();
+            let console_log = unit.console_log();
             MachineStatus {
-                name: emulated.machine.name.clone(),
+                name: unit.machine.name.clone(),
                 is_on: record.is_some(),
                 pid: record.map(|record| record.pid),
                 cpu_seconds: record.and_then(|record| record.cpu_seconds()),
@@ -228,13 +277,13 @@ impl Lab {
                 console_log,
             }
         };
-        self.emulated().into_iter().map(status).collect()
+        self.units().into_iter().map(status).collect()
     }
 
     /// The last `lines` lines on a machine's serial console; none when there is no such machine or it was silent.
     pub fn last_words(&self, machine: &str, lines: usize) -> Vec<String> {
         self.find(machine)
-            .map(|emulated| console::tail(&emulated.console_log(), lines))
+            .map(|unit| console::tail(&unit.console_log(), lines))
             .unwrap_or_default()
     }
 
@@ -243,14 +292,17 @@ impl Lab {
     /// # Errors
     /// When there is no such machine, or it is off.
     pub fn console(&self, machine: &str) -> Result<PathBuf, LabError> {
-        let emulated = self.find(machine)?;
-        match emulated.record() {
-            Some(_) => Ok(emulated.console_socket()),
+        let unit = self.find(machine)?;
+        match unit.record() {
+            Some(_) if self.kind == MachineKind::Container => {
+                Err(LabError::NoConsole(machine.to_owned(), unit.console_log()))
+            }
+            Some(_) => Ok(unit.console_socket()),
             None => Err(LabError::Off(machine.to_owned())),
         }
     }
 
-    fn find(&self, name: &str) -> Result<Emulated<'_>, LabError> {
+    fn find(&self, name: &str) -> Result<Unit<'_>, LabError> {
         let found = self
             .spec
             .machines
@@ -264,29 +316,29 @@ impl Lab {
                 .collect()
         };
         found
-            .map(|machine| self.emulate(machine))
+            .map(|machine| self.unit(machine))
             .ok_or_else(|| LabError::NoMachine {
                 name: name.to_owned(),
                 machines: machines(),
             })
     }
 
-    fn emulated(&self) -> Vec<Emulated<'_>> {
+    fn units(&self) -> Vec<Unit<'_>> {
         self.spec
             .machines
             .iter()
-            .map(|machine| self.emulate(machine))
+            .map(|machine| self.unit(machine))
             .collect()
     }
 
-    fn emulate<'a>(&'a self, machine: &'a Machine) -> Emulated<'a> {
-        Emulated {
-            env: &self.spec.env,
+    fn unit<'a>(&'a self, machine: &'a Machine) -> Unit<'a> {
+        Unit {
+            spec: &self.spec,
             machine,
             folder: self.folders.machines.join(&machine.name),
             run: &self.folders.run,
             consoles: &self.folders.consoles,
-            accelerator: self.accelerator,
+            kind: self.kind,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The virtual lab: emulated machines with their BMCs, on wires that are bridges in a network namespace of the
-//! environment's own. It turns machines on and off as a rack would; it does not know what is deployed on them.
+//! The virtual lab: machines, emulated or containers, with their BMCs, on wires that are bridges in a network namespace of
+//! the environment's own. It turns machines on and off as a rack would; it does not know what is deployed on them.
 //!
 //! [`Host`] is the other way: no machines, but this one as a host of the cloud, in a namespace too.
 //!
@@ -9,6 +9,7 @@ mod accelerator;
 mod bmc;
 mod checks;
 mod console;
+mod container;
 mod emulator;
 mod error;
 mod forward;
@@ -24,14 +25,15 @@ mod spec;
 
 pub use accelerator::Accelerator;
 pub use bmc::bmc_password;
-pub use checks::{Needs, free_bytes, shortfalls};
+pub use checks::free_bytes;
 pub use console::attach as attach_console;
+pub use container::RootImage;
 pub use error::LabError;
 pub use forward::{Forward, forward};
 pub use from_inventory::SpecError;
 pub use host::{Host, HostSpec, down as host_down, host_is_there, host_shortfalls};
 pub use lab::{Folders, Lab, MachineStatus};
-pub use machine::Power;
+pub use machine::{MachineKind, Power};
 pub use names::namespace;
 pub use network::inside;
 pub use spec::{Bmc, LabSpec, Machine, Nic, Wire};

@@ -1,5 +1,5 @@
-//! One emulated machine: its disk, and turning it on and off. Being told twice does no harm; two at once wait
-//! for each other.
+//! One machine, emulated or a container: turning it on and off. Being told twice does no harm; two at once wait for
+//! each other.
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -13,12 +13,13 @@ use serde::Serialize;
 
 use crate::{
     accelerator::Accelerator,
+    container::Container,
     emulator::{self, Files, OVMF_VARIABLES},
     error::{At, LabError},
     network,
     process::Record,
     qmp,
-    spec::Machine,
+    spec::{LabSpec, Machine},
 };
 
 /// What can be done to a machine's power.
@@ -33,19 +34,26 @@ pub enum Power {
     Reset,
 }
 
+/// What the machines of a lab are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MachineKind {
+    Emulated(Accelerator),
+    Container,
+}
+
 /// A machine and the folders that hold what is its own.
-pub(crate) struct Emulated<'a> {
-    pub env: &'a str,
+pub(crate) struct Unit<'a> {
+    pub spec: &'a LabSpec,
     pub machine: &'a Machine,
     /// Kept: disk, firmware variables.
     pub folder: PathBuf,
     /// Until the next start of the host: sockets, records.
     pub run: &'a Path,
     pub consoles: &'a Path,
-    pub accelerator: Accelerator,
+    pub kind: MachineKind,
 }
 
-impl Emulated<'_> {
+impl Unit<'_> {
     fn files(&self) -> Files {
         let name = &self.machine.name;
         let run = |suffix: &str| self.run.join(format!("{name}.{suffix}"));
@@ -68,7 +76,19 @@ impl Emulated<'_> {
     }
 
     pub fn has_disk(&self) -> bool {
-        self.files().disk.exists()
+        match self.kind {
+            MachineKind::Emulated(_) => self.files().disk.exists(),
+            MachineKind::Container => self.folder.exists(),
+        }
+    }
+
+    pub fn container(&self) -> Container<'_> {
+        Container {
+            env: &self.spec.env,
+            machine: self.machine,
+            folder: &self.folder,
+            run: self.run,
+        }
     }
 
     pub fn console_log(&self) -> PathBuf {
@@ -93,7 +113,15 @@ impl Emulated<'_> {
             Power::Reset if self.record().is_none() => {
                 Err(LabError::Off(self.machine.name.clone()))
             }
-            Power::Reset => qmp::execute(&self.machine.name, &self.files().qmp, "system_reset"),
+            Power::Reset => match self.kind {
+                MachineKind::Emulated(_) => {
+                    qmp::execute(&self.machine.name, &self.files().qmp, "system_reset")
+                }
+                MachineKind::Container => {
+                    self.stop()?;
+                    self.start()
+                }
+            },
         }
     }
 
@@ -115,7 +143,25 @@ impl Emulated<'_> {
             return Ok(());
         }
         let files = self.files();
-        self.make_disk(&files)?;
+        // QEMU would make the console's log readable for all.
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&files.console_log)
+            .at("open", &files.console_log)?;
+        let pid = match self.kind {
+            MachineKind::Emulated(accelerator) => self.emulate(&files, accelerator)?,
+            MachineKind::Container => self.container().start(self.spec, &log)?,
+        };
+        Record::of(pid)
+            .ok_or_else(|| self.did_not_start("it ended at once".into()))?
+            .save(&self.record_file())
+    }
+
+    /// Starts the emulator; its pid.
+    fn emulate(&self, files: &Files, accelerator: Accelerator) -> Result<i32, LabError> {
+        self.make_disk(files)?;
         // Of an emulator that was killed; a new one would refuse to begin with the old pid file.
         for stale in [&files.pid, &files.qmp, &files.console] {
             match fs::remove_file(stale) {
@@ -125,26 +171,13 @@ impl Emulated<'_> {
                 _ => {}
             }
         }
-        // QEMU would make the console's log readable for all.
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&files.console_log)
-            .at("open", &files.console_log)?;
-        let mut command = network::inside(self.env, "qemu-system-x86_64");
-        command.args(emulator::arguments(
-            self.env,
-            self.machine,
-            &files,
-            self.accelerator,
-        ));
+        let env = &self.spec.env;
+        let mut command = network::inside(env, "qemu-system-x86_64");
+        command.args(emulator::arguments(env, self.machine, files, accelerator));
         network::run(&mut command).map_err(|error| self.did_not_start(error.to_string()))?;
         let pid = fs::read_to_string(&files.pid).at("read", &files.pid)?;
-        let record = pid.trim().parse().ok().and_then(Record::of);
-        record
-            .ok_or_else(|| self.did_not_start("it ended at once".into()))?
-            .save(&self.record_file())
+        let pid = pid.trim().parse();
+        pid.map_err(|_| self.did_not_start("its pid file holds no number".into()))
     }
 
     fn did_not_start(&self, said: String) -> LabError {
@@ -172,6 +205,9 @@ impl Emulated<'_> {
 
     fn stop(&self) -> Result<(), LabError> {
         if let Some(record) = self.record() {
+            if self.kind == MachineKind::Container {
+                self.container().cut(record.pid)?;
+            }
             record.end(&format!("machine `{}`", self.machine.name))?;
         }
         let file = self.record_file();

@@ -9,6 +9,11 @@ pub fn namespace(env: &str) -> String {
     format!("wl-{env}-net")
 }
 
+/// The network namespace of a machine that is a container.
+pub(crate) fn machine_namespace(env: &str, machine: &str) -> String {
+    format!("wl-{env}-{machine}")
+}
+
 /// The bridge that is the wire of `network`.
 pub(crate) fn bridge(env: &str, network: &str) -> String {
     interface(format!("wl-{env}-{network}"))

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     error::{At, LabError},
     names,
-    spec::LabSpec,
+    spec::{LabSpec, Machine},
 };
 
 /// Where `ip netns` keeps its namespaces.
@@ -43,11 +43,11 @@ pub(crate) fn is_alive(env: &str) -> bool {
             .is_ok_and(|status| status.success())
 }
 
-/// Makes the namespace and all in it that is not there yet.
+/// Makes the namespace and all in it that is not there yet; with `taps` also the cards of emulated machines.
 ///
 /// # Errors
 /// When `ip` fails.
-pub(crate) fn create(spec: &LabSpec) -> Result<(), LabError> {
+pub(crate) fn create(spec: &LabSpec, taps: bool) -> Result<(), LabError> {
     // A file there that is no namespace was left by an `ip netns add` that did not end.
     if exists(&spec.env) && !is_alive(&spec.env) {
         delete(&spec.env)?;
@@ -56,7 +56,84 @@ pub(crate) fn create(spec: &LabSpec) -> Result<(), LabError> {
         run(Command::new("ip").args(["netns", "add", &names::namespace(&spec.env)]))?;
     }
     let listed = run(inside(&spec.env, "ip").args(["-oneline", "link", "show"]))?;
-    batch(&spec.env, &commands(spec, &interfaces(&listed)))
+    let there = interfaces(&listed);
+    let mut lines = wires(spec, &there);
+    if taps {
+        lines.extend(tap_lines(spec, &there));
+    }
+    batch(&spec.env, &lines)
+}
+
+/// Gives a machine that is a container a network namespace with its cards in it, plugged into the wires. Checksums are
+/// worked out by the sender on all of them: a switch in user space, as containers have, passes frames on as they are.
+///
+/// # Errors
+/// When `ip` or `ethtool` fails.
+pub(crate) fn plug(spec: &LabSpec, machine: &Machine) -> Result<(), LabError> {
+    let namespace = names::machine_namespace(&spec.env, &machine.name);
+    run(Command::new("ip").args(["netns", "add", &namespace]))?;
+    batch(&spec.env, &veth_lines(spec, machine, &namespace))?;
+    run(Command::new("ip").args(["-netns", &namespace, "link", "set", "lo", "up"]))?;
+    for nic in &machine.nics {
+        let tap = names::tap(&spec.env, &machine.name, &nic.name);
+        let bridge = names::bridge(&spec.env, &nic.network);
+        for end in [&tap, &bridge] {
+            run(inside(&spec.env, "ethtool").args(["-K", end, "tx", "off"]))?;
+        }
+        let mut within = Command::new("nsenter");
+        within.arg(format!("--net={NAMESPACES}/{namespace}"));
+        run(within.args(["--", "ethtool", "-K", &nic.name, "tx", "off"]))?;
+    }
+    Ok(())
+}
+
+/// Lines for `ip -batch` that make a container's cards.
+fn veth_lines(spec: &LabSpec, machine: &Machine, namespace: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for nic in &machine.nics {
+        let tap = names::tap(&spec.env, &machine.name, &nic.name);
+        let mtu = mtu(spec, &nic.network);
+        lines.push(format!(
+            "link add {tap} mtu {mtu} type veth peer name {} address {} mtu {mtu} netns {namespace}",
+            nic.name, nic.mac
+        ));
+        let bridge = names::bridge(&spec.env, &nic.network);
+        lines.push(format!("link set {tap} master {bridge} up"));
+    }
+    lines
+}
+
+/// Takes a container's cards and its namespace away, so that nothing of it answers any more.
+///
+/// # Errors
+/// When `ip` fails.
+pub(crate) fn unplug(env: &str, machine: &Machine) -> Result<(), LabError> {
+    let namespace = names::machine_namespace(env, &machine.name);
+    if !Path::new(NAMESPACES).join(&namespace).exists() {
+        return Ok(());
+    }
+    // The kernel takes its time with what is in a namespace that goes; cards of the same names are made at once.
+    if exists(env) {
+        let listed = run(inside(env, "ip").args(["-oneline", "link", "show"]))?;
+        let there = interfaces(&listed);
+        let taps = machine
+            .nics
+            .iter()
+            .map(|nic| names::tap(env, &machine.name, &nic.name));
+        let lines: Vec<String> = taps
+            .filter(|tap| there.contains(tap))
+            .map(|tap| format!("link delete {tap}"))
+            .collect();
+        batch(env, &lines)?;
+    }
+    delete_namespace(&namespace)
+}
+
+fn mtu(spec: &LabSpec, network: &str) -> u16 {
+    spec.wires
+        .iter()
+        .find(|wire| wire.network == network)
+        .map_or(1500, |wire| wire.mtu)
 }
 
 /// Removes the namespace, and with it all wires.
@@ -87,13 +164,21 @@ pub(crate) fn all_namespaces() -> Vec<String> {
         .collect()
 }
 
-/// Processes that are in the namespace.
+/// Processes that are in the lab's namespace.
 pub(crate) fn processes(env: &str) -> Vec<i32> {
-    if !exists(env) {
+    processes_in(&names::namespace(env))
+}
+
+/// Processes of a machine that is a container.
+pub(crate) fn machine_processes(env: &str, machine: &str) -> Vec<i32> {
+    processes_in(&names::machine_namespace(env, machine))
+}
+
+fn processes_in(namespace: &str) -> Vec<i32> {
+    if !Path::new(NAMESPACES).join(namespace).exists() {
         return Vec::new();
     }
-    let listed =
-        run(Command::new("ip").args(["netns", "pids", &names::namespace(env)])).unwrap_or_default();
+    let listed = run(Command::new("ip").args(["netns", "pids", namespace])).unwrap_or_default();
     listed
         .split_whitespace()
         .filter_map(|pid| pid.parse().ok())
@@ -108,8 +193,8 @@ fn interfaces(listed: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Lines for `ip -batch`, by which everything of `spec` exists and is up; `there` are the interfaces that do.
-fn commands(spec: &LabSpec, there: &BTreeSet<String>) -> Vec<String> {
+/// Lines for `ip -batch`, by which the wires of `spec` exist and are up; `there` are the interfaces that do.
+fn wires(spec: &LabSpec, there: &BTreeSet<String>) -> Vec<String> {
     let mut lines = vec!["link set lo up".to_owned()];
     for wire in &spec.wires {
         let bridge = names::bridge(&spec.env, &wire.network);
@@ -125,19 +210,21 @@ fn commands(spec: &LabSpec, there: &BTreeSet<String>) -> Vec<String> {
             lines.push(format!("address replace {address}/{prefix} dev {bridge}"));
         }
     }
+    lines
+}
+
+/// The same for the cards of emulated machines.
+fn tap_lines(spec: &LabSpec, there: &BTreeSet<String>) -> Vec<String> {
+    let mut lines = Vec::new();
     for machine in &spec.machines {
         for nic in &machine.nics {
             let tap = names::tap(&spec.env, &machine.name, &nic.name);
             if !there.contains(&tap) {
                 lines.push(format!("tuntap add dev {tap} mode tap"));
             }
-            let mtu = spec
-                .wires
-                .iter()
-                .find(|wire| wire.network == nic.network)
-                .map_or(1500, |wire| wire.mtu);
             lines.push(format!(
-                "link set {tap} mtu {mtu} master {} up",
+                "link set {tap} mtu {} master {} up",
+                mtu(spec, &nic.network),
                 names::bridge(&spec.env, &nic.network)
             ));
         }
@@ -189,9 +276,25 @@ mod tests {
     use super::*;
     use crate::emulator::tests::small_lab;
 
+    fn commands(spec: &LabSpec, there: &BTreeSet<String>) -> Vec<String> {
+        [wires(spec, there), tap_lines(spec, there)].concat()
+    }
+
     #[test]
     fn an_empty_namespace_gets_everything() {
         insta::assert_snapshot!(commands(&small_lab(), &BTreeSet::new()).join("\n"));
+    }
+
+    #[test]
+    fn a_container_gets_cards_on_its_wires() {
+        let spec = small_lab();
+        let lines = veth_lines(&spec, &spec.machines[0], "wl-lab-node-1");
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        link add wl-dgl3h-1-eth0 mtu 1500 type veth peer name eth0 address 52:54:00:aa:01:00 mtu 1500 netns wl-lab-node-1
+        link set wl-dgl3h-1-eth0 master wl-lab-pxe up
+        link add wl-0fn5d-1-eth1 mtu 1500 type veth peer name eth1 address 52:54:00:aa:01:01 mtu 1500 netns wl-lab-node-1
+        link set wl-0fn5d-1-eth1 master wl-lab-mgmt up
+        ");
     }
 
     #[test]

@@ -8,8 +8,10 @@
 //! - [`nodes`], [`enrol`]: who may boot what, and the agent's reports;
 //! - [`progress`]: how far each node is, and whether it still moves;
 //! - [`provisioner`]: a run over all nodes;
+//! - [`contained`]: nodes that are containers, which come with their image;
 //! - [`manifest`], [`image`], [`agent_program`]: built images, building them, and the agent that goes into them.
 pub mod agent_program;
+pub mod contained;
 pub mod enrol;
 pub mod image;
 pub mod machine;

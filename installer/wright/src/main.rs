@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = match args::Args::try_parse() {
-        Ok(args) => args,
+        Ok(args) => args.sized(),
         Err(message) => {
             // Help and version are messages too, which go to stdout and are no error.
             let status = if message.use_stderr() {

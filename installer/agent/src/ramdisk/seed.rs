@@ -17,6 +17,19 @@ use super::tool;
 pub const AGENT_PATH: &str = "/usr/local/sbin/wright-agent";
 const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 
+/// `wright-agent seed ROOT`: a system that is there already, as a container's is, becomes the node that the orders on
+/// standard input say. Prints its SSH host key.
+///
+/// # Errors
+/// When the orders cannot be read, or what they ask for not be written.
+pub fn run(root: &Path) -> Result<(), InstallError> {
+    let orders: InstallOrders = serde_json::from_reader(io::stdin().lock())
+        .map_err(|error| InstallError::io("seed", "read the orders".into(), error.into()))?;
+    plant(root, &orders, Path::new("/proc/self/exe"))?;
+    println!("{}", make_host_key(root, &orders.hostname)?);
+    Ok(())
+}
+
 /// Writes everything the orders ask for below `root`. `agent` is the running binary.
 pub fn plant(root: &Path, orders: &InstallOrders, agent: &Path) -> Result<(), InstallError> {
     let file = |path: &str, mode: u32, content: String| SeedFile {

@@ -116,11 +116,14 @@ impl Host {
         }
         self.reap()?;
         self.make_folders()?;
-        network::create(&LabSpec {
-            env: self.spec.env.clone(),
-            wires: Vec::new(),
-            machines: Vec::new(),
-        })?;
+        network::create(
+            &LabSpec {
+                env: self.spec.env.clone(),
+                wires: Vec::new(),
+                machines: Vec::new(),
+            },
+            false,
+        )?;
         self.write_settings()?;
         self.start_missing().map(drop)
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use inventory::Firmware;
-use lab::{Accelerator, Bmc, Folders, Lab, LabSpec, Machine, Nic, Power, Wire};
+use lab::{Accelerator, Bmc, Folders, Lab, LabSpec, Machine, MachineKind, Nic, Power, Wire};
 use nix::sched::{CloneFlags, setns};
 
 /// Firmware that used this much and asked for no address never will; on an idle machine it needs 1 to 8.
@@ -66,7 +66,7 @@ impl Drop for Down<'_> {
 }
 
 fn may_run(lab: &Lab, folder: &Path) -> bool {
-    let shortfalls = lab::shortfalls(lab.spec(), lab.needs(), folder);
+    let shortfalls = lab.shortfalls(folder);
     for shortfall in &shortfalls {
         eprintln!("skipped: {shortfall}");
     }
@@ -122,7 +122,7 @@ fn machines_that_are_on_ask_for_an_address_and_down_leaves_nothing() {
     let lab = Lab::new(
         spec(&env),
         Folders::of(&env, state.path()),
-        Accelerator::Emulation,
+        MachineKind::Emulated(Accelerator::Emulation),
     );
     if !may_run(&lab, state.path()) {
         return;
@@ -173,7 +173,7 @@ fn a_bmc_passes_on_what_it_is_asked() {
     let lab = Lab::new(
         spec,
         Folders::of(&env, state.path()),
-        Accelerator::Emulation,
+        MachineKind::Emulated(Accelerator::Emulation),
     );
     if !may_run(&lab, state.path()) {
         return;

@@ -2,7 +2,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-/// Emulated machines for the environment, on wires of their own
+/// Virtual machines for the environment, on wires of their own
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
     /// Build images, turn on blank machines, and deploy the environment on them
@@ -51,6 +51,14 @@ pub enum LabCommand {
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
+    /// Which lab: `small` is one controller and one compute node, `ha` three and two, in an environment of its own
+    #[arg(long, value_enum, value_name = "SIZE", default_value_t)]
+    pub size: LabSize,
+    /// Containers instead of emulated machines: seconds to start and no network boot; guests are simulated
+    ///
+    /// They stay containers until `lab down`.
+    #[arg(long)]
+    pub containers: bool,
     /// Only turn the machines on; deploy nothing
     #[arg(long)]
     pub no_deploy: bool,
@@ -60,6 +68,13 @@ pub struct UpArgs {
     /// Arguments for `wright deploy`
     #[arg(last = true)]
     pub deploy: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LabSize {
+    #[default]
+    Small,
+    Ha,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

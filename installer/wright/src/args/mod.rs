@@ -30,6 +30,23 @@ pub struct Args {
     pub command: Command,
 }
 
+/// Environments of the labs that this project brings along.
+const LAB: &str = "lab";
+const LAB_HA: &str = "lab-ha";
+
+impl Args {
+    /// `lab up --size ha` is `-e lab-ha lab up`, unless an environment is named.
+    pub fn sized(mut self) -> Self {
+        if let Command::Lab(lab::LabCommand::Up(up)) = &self.command
+            && up.size == lab::LabSize::Ha
+            && self.global.env == LAB
+        {
+            LAB_HA.clone_into(&mut self.global.env);
+        }
+        self
+    }
+}
+
 /// Arguments that every command takes.
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Global options")]
@@ -41,7 +58,7 @@ pub struct GlobalArgs {
         global = true,
         value_name = "NAME",
         env = "WRIGHT_ENV",
-        default_value = "lab"
+        default_value = LAB
     )]
     pub env: String,
     /// Folder of the inventory [default: inventories/NAME]

@@ -4,8 +4,11 @@ use super::install::WRIGHT_FILE;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::settings::Settings;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
 use network_plan::NodePlan;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use state::{EnvironmentFolder, Secrets, Store};
 use task_engine::HostSpec;
 
@@ -136,12 +139,22 @@ fn shared(
     let names = SERVICES.iter().flat_map(|service| {
         ["database", "bus", "identity"].map(|kind| format!("{kind}_{service}"))
     });
-    for name in names.chain(["identity_admin".to_owned(), "metadata_shared".to_owned()]) {
+    let others = [
+        "identity_admin",
+        "metadata_shared",
+        "bus_cookie",
+        "database_guard",
+    ];
+    for name in names.chain(others.map(str::to_owned)) {
         let secret = secrets
             .get_or_generate(&name)
             .map_err(anyhow::Error::from)?;
         hidden.insert(name, json!(secret.expose()));
     }
+    let fernet = secrets
+        .get_or_generate("identity_fernet")
+        .map_err(anyhow::Error::from)?;
+    hidden.insert("identity_fernet".to_owned(), fernet_key(fernet.expose()));
     let files = json!({"wright": {"url": format!("{deploy_url}/files/{WRIGHT_FILE}"), "sha256": wright.sha256}});
     Ok(Map::from_iter([
         ("env".to_owned(), json!(settings.env)),
@@ -153,6 +166,11 @@ fn shared(
         ("secrets".to_owned(), Value::Object(hidden)),
         ("files".to_owned(), files),
     ]))
+}
+
+/// A Fernet key is 32 bytes in URL-safe Base64; a secret is text.
+fn fernet_key(secret: &str) -> Value {
+    json!(URL_SAFE.encode(Sha256::digest(secret.as_bytes())))
 }
 
 fn addresses(node: &NodePlan) -> Map<String, Value> {

@@ -1,9 +1,9 @@
 //! The lab that an environment runs on, for a deployment that is told of a lab by nothing but its wires: the
 //! machines' CPU time, power and last words. For real machines there is none.
-use crate::commands::lab::accelerator_file;
+use crate::commands::lab::kind;
 use crate::environment::Environment;
 use crate::settings::Settings;
-use lab::{Accelerator, Folders, Lab, LabSpec};
+use lab::{Folders, Lab, LabSpec};
 use provision::nodes::Meter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,7 @@ pub fn of(settings: &Settings, environment: &Environment) -> Option<Lab> {
     let spec =
         LabSpec::from_inventory(&settings.env, &environment.inventory, &environment.plan).ok()?;
     let folders = Folders::of(&settings.env, &settings.state_dir);
-    let lab = Lab::new(
-        spec,
-        folders,
-        Accelerator::known(&accelerator_file(settings)),
-    );
+    let lab = Lab::new(spec, folders, kind(settings));
     lab.is_up().then_some(lab)
 }
 

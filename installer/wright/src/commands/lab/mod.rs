@@ -1,6 +1,7 @@
-//! `wright lab`: the environment on emulated machines. What all its commands begin with is here.
+//! `wright lab`: the environment on virtual machines. What all its commands begin with is here.
 mod bmc;
 mod console;
+mod containers;
 mod down;
 mod exec;
 mod forward;
@@ -15,7 +16,7 @@ use crate::error::CommandError;
 use crate::printer::Printer;
 use crate::settings::Settings;
 use diagnostics::ExitStatus;
-use lab::{Accelerator, Folders, Lab, LabError, LabSpec};
+use lab::{Accelerator, Folders, Lab, LabError, LabSpec, MachineKind};
 use state::Store;
 use std::path::PathBuf;
 
@@ -47,8 +48,7 @@ struct Planned {
 async fn planned(settings: &Settings, printer: &Printer) -> Result<Planned, CommandError> {
     let store = environment::open_store(settings).await?;
     let environment = environment::plan(settings, store.as_ref(), printer).await?;
-    let accelerator = Accelerator::known(&accelerator_file(settings));
-    let lab = make(settings, &environment, accelerator)?;
+    let lab = make(settings, &environment, kind(settings))?;
     Ok(Planned {
         lab,
         environment,
@@ -59,7 +59,7 @@ async fn planned(settings: &Settings, printer: &Printer) -> Result<Planned, Comm
 fn make(
     settings: &Settings,
     environment: &Environment,
-    accelerator: Accelerator,
+    kind: MachineKind,
 ) -> Result<Lab, CommandError> {
     let spec = LabSpec::from_inventory(&settings.env, &environment.inventory, &environment.plan)
         .map_err(|errors| {
@@ -67,11 +67,19 @@ fn make(
             CommandError::failed(told.join("\n"))
         })?;
     let folders = Folders::of(&settings.env, &settings.state_dir);
-    Ok(Lab::new(spec, folders, accelerator))
+    Ok(Lab::new(spec, folders, kind))
+}
+
+/// What the machines of the environment's lab are.
+pub fn kind(settings: &Settings) -> MachineKind {
+    match Folders::of(&settings.env, &settings.state_dir).are_containers() {
+        true => MachineKind::Container,
+        false => MachineKind::Emulated(Accelerator::known(&accelerator_file(settings))),
+    }
 }
 
 /// Where the answer to "does KVM work here" is kept.
-pub fn accelerator_file(settings: &Settings) -> PathBuf {
+fn accelerator_file(settings: &Settings) -> PathBuf {
     settings.cache_dir.join("accelerator.json")
 }
 

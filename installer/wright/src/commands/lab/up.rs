@@ -1,5 +1,5 @@
 //! `wright lab up`: checks, images, machines, and the deployment as a child on the lab's wires.
-use super::{accelerator_file, blocking, lab_error, make};
+use super::{accelerator_file, blocking, containers, kind, lab_error, make};
 use crate::args::lab::UpArgs;
 use crate::commands::deploy::{images, roles};
 use crate::environment;
@@ -8,7 +8,7 @@ use crate::printer::Printer;
 use crate::settings::Settings;
 use anyhow::Context;
 use diagnostics::ExitStatus;
-use lab::{Accelerator, Lab};
+use lab::{Accelerator, Folders, Lab, MachineKind};
 use state::{EnvironmentFolder, EnvironmentLock, Secrets, Store};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -32,10 +32,8 @@ pub async fn run(
         printer,
     )
     .await?;
-    check(
-        &make(settings, &looked_at, Accelerator::Emulation)?,
-        settings,
-    )?;
+    let wanted = wanted(&args, settings)?;
+    check(&make(settings, &looked_at, wanted)?, settings)?;
 
     let state = |error: state::StateError| CommandError::failed(error.to_string());
     let folder = EnvironmentFolder::create(&settings.state_dir, &settings.env).map_err(state)?;
@@ -57,19 +55,31 @@ pub async fn run(
     };
 
     let begun = Instant::now();
-    let memory = accelerator_file(settings);
-    let accelerator = blocking(move || Accelerator::detect(&kernel, &memory)).await?;
+    let kind = match wanted {
+        MachineKind::Emulated(_) => {
+            let memory = accelerator_file(settings);
+            let detect = move || Accelerator::detect(&kernel, &memory);
+            MachineKind::Emulated(blocking(detect).await?)
+        }
+        MachineKind::Container => MachineKind::Container,
+    };
     let secret = Secrets::open(&folder)
         .and_then(|secrets| secrets.get_or_generate(BMC_SECRET))
         .map_err(state)?;
-    let lab = make(settings, &environment, accelerator)?;
+    let lab = make(settings, &environment, kind)?;
+    if kind == MachineKind::Container {
+        containers::install(&lab, &environment, &images, &folder, &store).await?;
+    }
     let callback = callback(settings)?;
     let machines = lab.spec().machines.len();
     let starting = lab.clone();
     blocking(move || starting.up(lab::bmc_password(secret.expose()), &callback)).await?;
-    let how = match accelerator {
-        Accelerator::Kvm => "with KVM",
-        Accelerator::Emulation => "by emulation (no guest boots with KVM here)",
+    let how = match kind {
+        MachineKind::Emulated(Accelerator::Kvm) => "with KVM",
+        MachineKind::Emulated(Accelerator::Emulation) => {
+            "by emulation (no guest boots with KVM here)"
+        }
+        MachineKind::Container => "as containers",
     };
     printer.say(&format!(
         "{machines} machines are on, {how}: {:.1} s",
@@ -83,9 +93,27 @@ pub async fn run(
     Err(deploy(&args, settings)?)
 }
 
+/// What the machines are to be. Those that are there stay what they are.
+fn wanted(args: &UpArgs, settings: &Settings) -> Result<MachineKind, CommandError> {
+    let folders = Folders::of(&settings.env, &settings.state_dir);
+    let are_there = folders.machines.exists();
+    match (args.containers, kind(settings)) {
+        (true, MachineKind::Emulated(_)) if are_there => Err(CommandError::failed(format!(
+            "the machines of `{}` are emulated ones",
+            settings.env
+        ))
+        .hint(format!(
+            "`wright -e {} lab down` removes them",
+            settings.env
+        ))),
+        (true, _) => Ok(MachineKind::Container),
+        (false, kind) => Ok(kind),
+    }
+}
+
 /// Everything that stands in the way, told at once and before anything is changed.
 fn check(lab: &Lab, settings: &Settings) -> Result<(), CommandError> {
-    let mut found = lab::shortfalls(lab.spec(), lab.needs(), &settings.state_dir);
+    let mut found = lab.shortfalls(&settings.state_dir);
     let missing = provision::image::missing_tools();
     if !missing.is_empty() {
         found.push(provision::image::ImageError::MissingTools(missing).to_string());
