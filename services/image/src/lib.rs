@@ -6,6 +6,7 @@ mod api;
 mod app;
 mod store;
 
+use app::copies::Peers;
 use serde::Deserialize;
 use service_kit::{Context, Service, StartError};
 use std::{path::PathBuf, sync::Arc};
@@ -22,8 +23,13 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImagesConfig {
-    /// Folder of the data; default: `images` in `data_dir`. Shared by all controllers.
+    /// Folder of the data; default: `images` in `data_dir`.
     pub folder: Option<PathBuf>,
+    /// The image services of the other controllers, for example `http://10.20.1.12:9292`: each has a copy of the data. Empty
+    /// on a single controller, and where the folder is shared by all.
+    pub peers: Vec<String>,
+    /// By which controllers know each other; needed with `peers`.
+    pub peer_secret: String,
     /// Largest image in bytes.
     pub max_bytes: u64,
 }
@@ -32,6 +38,8 @@ impl Default for ImagesConfig {
     fn default() -> Self {
         ImagesConfig {
             folder: None,
+            peers: Vec::new(),
+            peer_secret: String::new(),
             max_bytes: 1 << 40,
         }
     }
@@ -49,10 +57,31 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         what: format!("image folder `{}`", folder.display()),
         source,
     })?;
+    let images = config.images;
+    if !images.peers.is_empty() && images.peer_secret.is_empty() {
+        return Err(StartError::Config(
+            "[images] peers needs peer_secret, the same on every controller".to_owned(),
+        ));
+    }
+    let (files, peers) = (
+        Arc::new(files),
+        Peers::new(images.peers, images.peer_secret),
+    );
+    let peers = Arc::new(peers.map_err(|error| StartError::Config(error.to_string()))?);
+    if !peers.is_alone() {
+        ctx.tasks.spawn(app::copies::keep_whole(
+            ctx.db.clone(),
+            files.clone(),
+            peers.clone(),
+            images.max_bytes,
+            ctx.shutdown.clone(),
+        ));
+    }
     let app = Arc::new(app::App {
         db: ctx.db.clone(),
         files,
-        max_bytes: config.images.max_bytes,
+        peers,
+        max_bytes: images.max_bytes,
         host: ctx.host.clone(),
         public_url: ctx.public_url.clone(),
     });

@@ -1,5 +1,6 @@
 //! Image's HTTP side: the route table.
 
+mod copies;
 mod data;
 mod images;
 mod members;
@@ -23,6 +24,20 @@ pub fn api() -> Api<Shared> {
 fn routes() -> Vec<Route<Shared>> {
     use Rule::{Admin, Authenticated, Member, Public, Reader};
     vec![
+        Route::new(
+            Method::PUT,
+            "/internal/images/{id}/data",
+            "put_copy",
+            Public,
+            copies::put,
+        ),
+        Route::new(
+            Method::GET,
+            "/internal/images/{id}/data",
+            "get_copy",
+            Public,
+            copies::get,
+        ),
         Route::new(Method::GET, "/", "list_versions", Public, schemas::versions),
         Route::new(
             Method::GET,

@@ -156,6 +156,19 @@ impl Files {
         fs::File::open(&self.folder)?.sync_all()
     }
 
+    /// The images that have data here, and when those were written.
+    pub fn list(&self) -> Vec<(String, std::time::SystemTime)> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                // Unfinished ones have more to their names.
+                uuid::Uuid::try_parse(&name).ok()?;
+                Some((name, entry.metadata().ok()?.modified().ok()?))
+            })
+            .collect()
+    }
+
     /// Removes an image's data; none is no error.
     pub fn remove(&self, id: &str) -> io::Result<()> {
         match fs::remove_file(self.path(id)) {

@@ -1,10 +1,12 @@
 //! Image's logic: who sees which image, its life from `queued` to `active`, its data.
 
+pub mod copies;
 pub mod files;
 pub mod inspect;
 
 use crate::store::entities::{image, member};
 use axum::body::Body;
+use copies::Peers;
 use files::{Files, UploadError};
 use http::StatusCode;
 use sea_orm::{
@@ -12,13 +14,16 @@ use sea_orm::{
     ExprTrait, IntoActiveModel, QueryFilter, sea_query::Expr,
 };
 use service_kit::{ApiError, RequestContext, store};
+use std::sync::Arc;
 
 /// What every handler works with.
 pub struct App {
     /// Image's database.
     pub db: DatabaseConnection,
     /// The data.
-    pub files: Files,
+    pub files: Arc<Files>,
+    /// The other controllers, which have them, too.
+    pub peers: Arc<Peers>,
     /// Largest image.
     pub max_bytes: u64,
     /// This host.
@@ -177,6 +182,15 @@ impl App {
         self.files
             .keep(&id, &mut written)
             .map_err(ApiError::internal)?;
+        let path = self.files.path(&id);
+        if !self.peers.is_alone() && self.peers.send(&id, &path, &written.sha512).await == 0 {
+            let _ = self.files.remove(&id);
+            return Err(ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "No other controller could take a copy of the image: nothing was stored. Try again.",
+            ));
+        }
         let mut row = image::Entity::find_by_id(&id)
             .one(&self.db)
             .await?

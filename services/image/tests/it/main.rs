@@ -3,6 +3,8 @@
 // Clippy allows these in tests, but knows helpers of tests only below `#[test]`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
+mod copies;
+
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};

@@ -144,6 +144,7 @@ fn shared(
         "metadata_shared",
         "bus_cookie",
         "database_guard",
+        "image_peers",
     ];
     for name in names.chain(others.map(str::to_owned)) {
         let secret = secrets

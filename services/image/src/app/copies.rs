@@ -1,0 +1,238 @@
+//! The data of images on more than one controller, where each keeps them on its own disk: an upload is taken when at
+//! least one other controller has it, too; what a controller misses it fetches; what it has no row for goes away.
+//!
+//! Controllers ask each other under `/internal/images/{id}/data`, with a secret that only they have. Does not know who may
+//! see an image.
+use super::files::{Files, UploadError};
+use crate::store::entities::image;
+use futures::StreamExt;
+use http::{StatusCode, header};
+use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio_util::{io::ReaderStream, sync::CancellationToken};
+
+/// How often a controller looks for what it misses.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// A peer that is gone must not hold an upload for minutes.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// How long a copy may stand still.
+const IDLE: Duration = Duration::from_secs(30);
+/// Rows read at once.
+const PAGE: u64 = 500;
+/// Data without a row may belong to an image whose row is about to be there.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+/// Carries the digest of the data that is sent.
+pub const SHA512: &str = "x-image-sha512";
+
+/// The other controllers.
+pub struct Peers {
+    urls: Vec<String>,
+    secret: String,
+    /// None without peers.
+    client: Option<reqwest::Client>,
+}
+
+impl Peers {
+    /// `urls` without a slash at their end, for example `http://10.20.1.12:9292`.
+    ///
+    /// # Errors
+    /// When there is no HTTP client to be had.
+    pub fn new(urls: Vec<String>, secret: String) -> Result<Self, reqwest::Error> {
+        let build = || {
+            reqwest::Client::builder()
+                .connect_timeout(CONNECT_WITHIN)
+                .read_timeout(IDLE)
+                .build()
+        };
+        let client = (!urls.is_empty()).then(build).transpose()?;
+        Ok(Self {
+            urls,
+            secret,
+            client,
+        })
+    }
+
+    pub fn is_alone(&self) -> bool {
+        self.urls.is_empty()
+    }
+
+    /// Whether a caller has the controllers' secret.
+    pub fn knows(&self, authorization: &str) -> bool {
+        use subtle::ConstantTimeEq;
+        let secret = authorization.strip_prefix("Bearer ").unwrap_or_default();
+        !self.secret.is_empty() && bool::from(secret.as_bytes().ct_eq(self.secret.as_bytes()))
+    }
+
+    fn request(
+        &self,
+        method: http::Method,
+        peer: &str,
+        id: &str,
+    ) -> Option<reqwest::RequestBuilder> {
+        let url = format!("{peer}/internal/images/{id}/data");
+        let request = self.client.as_ref()?.request(method, url);
+        Some(request.bearer_auth(&self.secret))
+    }
+
+    /// Sends the file at `path` to every other controller at once; how many have it.
+    pub async fn send(&self, id: &str, path: &Path, sha512: &str) -> usize {
+        let sends = self.urls.iter().map(|peer| async move {
+            match self.send_to(peer, id, path, sha512).await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::warn!(id, peer, error, "a copy of an image could not be sent");
+                    false
+                }
+            }
+        });
+        let sent = futures::future::join_all(sends).await;
+        sent.into_iter().filter(|sent| *sent).count()
+    }
+
+    async fn send_to(&self, peer: &str, id: &str, path: &Path, sha512: &str) -> Result<(), String> {
+        let file = tokio::fs::File::open(path).await.map_err(text)?;
+        let length = file.metadata().await.map_err(text)?.len();
+        let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, 256 << 10));
+        let answer = self
+            .request(http::Method::PUT, peer, id)
+            .ok_or("there is no peer")?
+            .header(header::CONTENT_LENGTH, length)
+            .header(SHA512, sha512)
+            .body(body)
+            .send()
+            .await
+            .map_err(text)?;
+        match answer.status() {
+            StatusCode::NO_CONTENT => Ok(()),
+            status => Err(format!("it answered {status}")),
+        }
+    }
+
+    /// The data of an image from whoever has it; none when nobody answers with it.
+    pub async fn open(&self, id: &str) -> Option<reqwest::Response> {
+        for peer in &self.urls {
+            match self.request(http::Method::GET, peer, id)?.send().await {
+                Ok(answer) if answer.status() == StatusCode::OK => return Some(answer),
+                Ok(_) => {}
+                Err(error) => tracing::debug!(id, peer, %error, "a peer does not answer"),
+            }
+        }
+        None
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Takes a copy from a stream, if it is what `sha512` says.
+///
+/// # Errors
+/// When it breaks off, or is something else.
+pub async fn take<S, E>(
+    files: &Files,
+    id: &str,
+    stream: S,
+    max_bytes: u64,
+    sha512: &str,
+) -> Result<(), UploadError>
+where
+    S: futures::Stream<Item = Result<bytes::Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    let mut written = files.receive(id, stream, max_bytes, 0, |_| Ok(())).await?;
+    if written.sha512 != sha512 {
+        return Err(UploadError::Refused(
+            "the data are not what their digest says".to_owned(),
+        ));
+    }
+    files.keep(id, &mut written)?;
+    Ok(())
+}
+
+/// Fetches what is missing here and removes what no row names, until the service stops.
+pub async fn keep_whole(
+    db: DatabaseConnection,
+    files: Arc<Files>,
+    peers: Arc<Peers>,
+    max_bytes: u64,
+    stop: CancellationToken,
+) {
+    loop {
+        if let Err(error) = look(&db, &files, &peers, max_bytes).await {
+            tracing::warn!(%error, "copies of images could not be looked after");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+async fn look(
+    db: &DatabaseConnection,
+    files: &Files,
+    peers: &Peers,
+    max_bytes: u64,
+) -> Result<(), sea_orm::DbErr> {
+    let mut known = HashSet::new();
+    let mut after = String::new();
+    loop {
+        let rows: Vec<(String, String, String)> = image::Entity::find()
+            .select_only()
+            .columns([
+                image::Column::Id,
+                image::Column::Status,
+                image::Column::OsHashValue,
+            ])
+            .filter(image::Column::Id.gt(&after))
+            .order_by_asc(image::Column::Id)
+            .limit(PAGE)
+            .into_tuple()
+            .all(db)
+            .await?;
+        let Some((last, _, _)) = rows.last() else {
+            break;
+        };
+        after.clone_from(last);
+        for (id, status, sha512) in rows {
+            let has_data = matches!(status.as_str(), "active" | "deactivated");
+            if has_data && !files.path(&id).exists() {
+                fetch(files, peers, &id, max_bytes, &sha512).await;
+            }
+            known.insert(id);
+        }
+    }
+    remove_orphans(files, &known);
+    Ok(())
+}
+
+async fn fetch(files: &Files, peers: &Peers, id: &str, max_bytes: u64, sha512: &str) {
+    let Some(answer) = peers.open(id).await else {
+        tracing::warn!(id, "no controller that answers has the data of this image");
+        return;
+    };
+    let stream = answer.bytes_stream().boxed();
+    match take(files, id, stream, max_bytes, sha512).await {
+        Ok(()) => tracing::info!(id, "a copy of an image was fetched"),
+        Err(error) => tracing::warn!(id, %error, "a copy of an image could not be fetched"),
+    }
+}
+
+/// Data whose image was deleted while this controller was away.
+fn remove_orphans(files: &Files, known: &HashSet<String>) {
+    let old = |time: SystemTime| time.elapsed().is_ok_and(|age| age > ORPHAN_AGE);
+    for (id, changed) in files.list() {
+        if !known.contains(&id)
+            && old(changed)
+            && let Err(error) = files.remove(&id)
+        {
+            tracing::warn!(id, %error, "the data of a deleted image are left behind");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Two controllers with a disk each: an image is taken when both have it, and either gives it.
+use super::*;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+
+const SECRET: &str = "between-controllers";
+
+struct Controller {
+    router: Router,
+    folder: tempfile::TempDir,
+}
+
+impl Controller {
+    fn has(&self, id: &str) -> bool {
+        self.folder.path().join("images").join(id).exists()
+    }
+}
+
+async fn controller(db: &sea_orm::DatabaseConnection, peer: SocketAddr) -> Controller {
+    let folder = tempfile::tempdir().unwrap();
+    let ctx = testing::context_on("image", folder.path(), InProcess::new(), db.clone());
+    let images = image::ImagesConfig {
+        peers: vec![format!("http://{peer}")],
+        peer_secret: SECRET.to_owned(),
+        ..Default::default()
+    };
+    let service = image::start(ctx, image::Config { images }).await.unwrap();
+    Controller {
+        router: service.router,
+        folder,
+    }
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn database(folder: &Path) -> sea_orm::DatabaseConnection {
+    // As every program that calls others does at its start.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = format!("sqlite://{}/image.db", folder.display());
+    service_kit::store::connect(&url).await.unwrap()
+}
+
+async fn make(router: &Router) -> String {
+    let wanted = json!({"name": "disk", "disk_format": "raw", "container_format": "bare"});
+    create(router, "member", wanted).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_on_both_controllers_before_it_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = database(folder.path()).await;
+    let ((one, at_one), (two, at_two)) = (listener().await, listener().await);
+    let first = controller(&db, at_two).await;
+    let id = make(&first.router).await;
+
+    // Its peer is not there: nothing is taken, and it may be tried again.
+    drop(two);
+    let status = put(&first.router, &id, Body::from("hello")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!first.has(&id));
+    let two = TcpListener::bind(at_two).await.unwrap();
+    let second = controller(&db, at_one).await;
+    for (listener, router) in [(one, &first.router), (two, &second.router)] {
+        let app = router.clone();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+    }
+    let path = format!("/v2/images/{id}");
+    for _ in 0..100 {
+        let (_, _, shown) = call(&first.router, "member", Method::GET, &path, Value::Null).await;
+        if shown["status"] == "queued" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let status = put(&first.router, &id, Body::from("hello")).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert!(first.has(&id) && second.has(&id));
+
+    // One that has lost its disk gives what the other has, and fetches it when it starts again.
+    std::fs::remove_file(first.folder.path().join("images").join(&id)).unwrap();
+    let file = format!("{path}/file");
+    let (status, _, data) = call(&first.router, "member", Method::GET, &file, Value::Null).await;
+    assert_eq!((status, data), (StatusCode::OK, json!("hello")));
+    let again = controller(&db, at_two).await;
+    for _ in 0..250 {
+        if again.has(&id) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let copied = std::fs::read(again.folder.path().join("images").join(&id)).unwrap();
+    assert_eq!(copied, b"hello");
+}
+
+#[tokio::test]
+async fn strangers_and_wrong_copies_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = database(folder.path()).await;
+    let (_one, at) = listener().await;
+    let controller = controller(&db, at).await;
+    let id = uuid::Uuid::new_v4().to_string();
+    let send = async |id: &str, secret: &str, digest: &str| {
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri(format!("/internal/images/{id}/data"))
+            .header("authorization", format!("Bearer {secret}"))
+            .header("x-image-sha512", digest)
+            .body(Body::from("hello"))
+            .unwrap();
+        let response = controller.router.clone().oneshot(request).await.unwrap();
+        response.status()
+    };
+    let hello = "9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca72323c3d99ba5c11d7c7acc6e14b8c5da0c4663475c2e5c3adef46f73bcdec043";
+    assert_eq!(send(&id, "guessed", hello).await, StatusCode::NOT_FOUND);
+    assert_eq!(send(&id, "", hello).await, StatusCode::NOT_FOUND);
+    assert_eq!(
+        send("..%2Fescaped", SECRET, hello).await,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(send(&id, SECRET, "0").await, StatusCode::BAD_REQUEST);
+    assert_eq!(files(controller.folder.path()), 0);
+    assert_eq!(send(&id, SECRET, hello).await, StatusCode::NO_CONTENT);
+    assert!(controller.has(&id));
+}
