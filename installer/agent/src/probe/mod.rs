@@ -202,17 +202,16 @@ impl Probing {
             return;
         };
         let frame = sending.frame(spec, &self.shared, card.nic.mac);
-        let fault = card
-            .wire
-            .send(&frame)
-            .err()
-            .map(|error| match error.raw_os_error() {
-                Some(libc::EMSGSIZE) => format!(
-                    "a frame of {} bytes is too long for the card, whose MTU is {}",
-                    link.mtu, card.nic.mtu
-                ),
-                _ => error.to_string(),
-            });
+        let sent = card.wire.send(&frame).err();
+        let fault = sent.and_then(|error| match error.raw_os_error() {
+            Some(libc::EMSGSIZE) => Some(format!(
+                "a frame of {} bytes is too long for the card, whose MTU is {}",
+                link.mtu, card.nic.mtu
+            )),
+            // A full queue says nothing, and some cards say this of what the other end drops: who listens knows.
+            Some(libc::ENOBUFS | libc::EAGAIN) => None,
+            _ => Some(error.to_string()),
+        });
         sending.note(&mut self.links[sending.link], fault);
     }
 

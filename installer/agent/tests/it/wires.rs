@@ -106,18 +106,23 @@ impl Wires {
         batch(&self.name_of("sw"), words);
     }
 
-    /// Drops a tag on the switch port of a node's card.
-    pub fn drop_tag(&self, node: usize, card: usize, tag: u16) {
+    /// Drops a tag on the switch port of a node's card; whether that can be done here.
+    pub fn drop_tag(&self, node: usize, card: usize, tag: u16) -> bool {
         for way in ["-i", "-o"] {
             let words =
                 format!("-A FORWARD -p 802_1Q {way} p{node}-{card} --vlan-id {tag} -j DROP");
             let mut ebtables = Command::new("ip");
             ebtables.args(["netns", "exec", &self.name_of("sw"), "ebtables"]);
-            assert!(
-                ebtables.args(words.split(' ')).status().unwrap().success(),
-                "{words}"
-            );
+            if !ebtables
+                .args(words.split(' '))
+                .status()
+                .is_ok_and(|status| status.success())
+            {
+                println!("skipped in part: no ebtables to drop a tag with");
+                return false;
+            }
         }
+        true
     }
 
     /// A machine that is not of the plan, on this bridge with these addresses; `work` is done there until the end.
@@ -136,7 +141,10 @@ impl Wires {
             .iter()
             .map(|address| format!("address add {address}/24 dev eth0\n"))
             .collect();
-        batch(&namespace, &format!("link set eth0 up\n{of}"));
+        batch(
+            &namespace,
+            &format!("link set eth0 up\n{of}route add default dev eth0\n"),
+        );
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, path) = (stop.clone(), format!("/run/netns/{namespace}"));
         let thread = std::thread::spawn(move || {
@@ -242,11 +250,19 @@ pub fn send_frame(frame: &[u8], times: usize) {
 
 /// VRRP version 3 from this address.
 pub fn advertisement(router_id: u8, from: Ipv4Addr) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 32, 0, 0, 0, 0, 255, 112, 0, 0];
+    packet.extend(from.octets());
+    packet.extend([224, 0, 0, 18]);
+    // A bridge may look at the check sum (RFC 1071).
+    let words = packet
+        .chunks(2)
+        .map(|two| u32::from(two[0]) << 8 | u32::from(two[1]));
+    let sum: u32 = words.sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend([0x31, router_id, 100, 1, 0, 100, 0, 0, 10, 0, 0, 99]);
     let mut frame = vec![1, 0, 0x5e, 0, 0, 18, 0, 0, 0x5e, 0, 1, router_id, 8, 0];
-    frame.extend([0x45, 0, 0, 32, 0, 0, 0, 0, 255, 112, 0, 0]);
-    frame.extend(from.octets());
-    frame.extend([224, 0, 0, 18]);
-    frame.extend([0x31, router_id, 100, 1, 0, 100, 0, 0, 10, 0, 0, 99]);
+    frame.extend(packet);
     frame.resize(60, 0);
     frame
 }

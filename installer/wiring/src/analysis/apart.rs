@@ -308,7 +308,11 @@ fn lone_card(
     let network = &networks[plan.link(*first).network];
     let mut mains = network.main.iter().map(|at| network.ports[*at]);
     if let (Some(bond), Some(fellow)) = (bond, mains.find(is_fellow)) {
-        text += &format!("; {} of {} does", plan.link(fellow).nic, bond.name);
+        text += &format!(
+            "; {}, also of {}, is well",
+            plan.link(fellow).nic,
+            bond.name
+        );
     }
     let next = "see which switch port its cable ends at, and whether that has the right VLANs";
     let network = (ports.len() == 1).then_some(plan.link(*first).network);
