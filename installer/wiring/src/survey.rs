@@ -236,3 +236,6 @@ fn out_of_turn(message: &FromProbe) -> String {
 fn late(within: Duration, what: &str) -> String {
     format!("it did not {what} within {} s", within.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

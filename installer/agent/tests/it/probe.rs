@@ -1,6 +1,9 @@
 //! Real agents in namespaces, asked by the real survey, judged by the real analysis.
 use crate::wires::{self, CARDS, Wires, address};
+use agent_protocol::frame::encode;
+use agent_protocol::probe::{LinkSpec, Spec, ToProbe};
 use async_trait::async_trait;
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -90,6 +93,11 @@ fn agents_on_well_wired_nodes_find_nothing_and_leave_nothing() {
         if heard.nics.iter().all(|nic| nic.fault.is_none() && nic.carrier)))
     );
     // Cards that were down are down again when the agents have ended.
+    wait_for_cards(&wires, false);
+}
+
+/// Waits until the cards of node-1 are up, or down.
+fn wait_for_cards(wires: &Wires, up: bool) {
     let since = Instant::now();
     loop {
         let shown = Command::new("ip")
@@ -97,15 +105,61 @@ fn agents_on_well_wired_nodes_find_nothing_and_leave_nothing() {
             .output()
             .unwrap();
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-        if CARDS.iter().all(|card| !shown.contains(card)) {
-            break;
+        if CARDS.iter().all(|card| shown.contains(card) == up) {
+            return;
         }
-        assert!(
-            since.elapsed() < Duration::from_secs(20),
-            "still up:\n{shown}"
-        );
+        assert!(since.elapsed() < Duration::from_secs(20), "up:\n{shown}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_controller_that_hangs_up_leaves_the_cards_as_they_were() {
+    let Some(wires) = Wires::new(1, "g") else {
+        return;
+    };
+    let mut agent = Command::new("ip")
+        .args([
+            "netns",
+            "exec",
+            &wires.name_of("n1"),
+            env!("CARGO_BIN_EXE_wright-agent"),
+            "probe",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let link = |nic: &str| LinkSpec {
+        nic: nic.into(),
+        vlan: None,
+        mtu: 1500,
+        address: None,
+        gateway: None,
+        ask_for: Vec::new(),
+        ask_dhcp: false,
+    };
+    let spec = Spec {
+        nonce: NONCE.into(),
+        node: 0,
+        nodes: 1,
+        links_max: 3,
+        links: CARDS.map(link).into(),
+        rounds: 3,
+        spread_ms: 1000,
+        dns: Vec::new(),
+        time: Vec::new(),
+    };
+    let mut input = agent.stdin.take().unwrap();
+    input
+        .write_all(&encode(&ToProbe::Spec(Box::new(spec))).unwrap())
+        .unwrap();
+    wait_for_cards(&wires, true);
+    input.write_all(&encode(&ToProbe::Send).unwrap()).unwrap();
+    drop(input);
+    assert!(!agent.wait().unwrap().success());
+    wait_for_cards(&wires, false);
 }
 
 #[test]

@@ -1,12 +1,9 @@
 //! Who does not hear whom, and why. The largest part of a network's ports that hear each other is right; of the others
 //! it is told what sets them apart.
 use super::hearing::{Hearing, Level, Network};
-use super::{Draft, ON, Port, finding, names};
+use super::{Draft, ON, Port, finding, names, pairs};
 use crate::report::{count, list};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Findings about one network's pairs that nothing else explains; more would not be read.
-const PAIRS_MAX: usize = 8;
 
 /// Adds what was found; gives the ports that are cut off, from which nothing more can be expected.
 pub fn look(
@@ -23,7 +20,7 @@ pub fn look(
     let mut misplaced: Vec<(Port, usize)> = Vec::new();
     for network in networks {
         if network.main.is_empty() {
-            no_majority(hearing, network, findings);
+            pairs::no_majority(hearing, network, findings);
             cut.extend(
                 network
                     .ports
@@ -57,7 +54,7 @@ pub fn look(
                 ports => island(hearing, network, ports, findings),
             }
         }
-        pairs(hearing, network, &cut, findings);
+        pairs::rest(hearing, network, &cut, findings);
     }
     for ports in alone.values() {
         lone_card(hearing, networks, ports, findings);
@@ -89,7 +86,7 @@ fn one(
 ) -> Told {
     let plan = hearing.plan;
     let port = network.ports[at];
-    let (name, on) = (plan.port_name(port), ON);
+    let name = plan.port_name(port);
     let others: Vec<usize> = network
         .main
         .iter()
@@ -112,7 +109,7 @@ fn one(
         let planned = plan.link(port).vlan;
         let planned = planned.map_or("without one".to_owned(), |tag| format!("with tag {tag}"));
         let text =
-            format!("frames of {on} arrive at {name} {arrives}; the plan has them {planned}");
+            format!("frames of {ON} arrive at {name} {arrives}; the plan has them {planned}");
         let next = "compare the VLAN of its switch port (access or trunk, and the native VLAN) with `networks.yml`";
         findings.push(finding(
             hearing,
@@ -128,7 +125,7 @@ fn one(
         (0, 0) => {}
         (0, _) => {
             let text = format!(
-                "{name} hears nobody on {on}, but {} hear it: frames to it are lost",
+                "{name} hears nobody on {ON}, but {} hear it: frames to it are lost",
                 of(heard_by, all)
             );
             let next = "look at the receiving side of its cable, and at filters on its switch port";
@@ -144,7 +141,7 @@ fn one(
         }
         (_, 0) => {
             let text = format!(
-                "{name} is heard by nobody on {on}, but hears {}: frames from it are lost",
+                "{name} is heard by nobody on {ON}, but hears {}: frames from it are lost",
                 of(hears, all)
             );
             let next = "look at the sending side of its cable, and at filters or port security on its switch port";
@@ -244,10 +241,10 @@ fn lone_vlan(
     if well.is_empty() {
         return false;
     }
-    let (name, on) = (plan.port_name(port), ON);
+    let name = plan.port_name(port);
     let passes = if well.len() == 1 { "passes" } else { "pass" };
     let text = format!(
-        "{name} does not see {on} of {}; on the same card {} {passes}",
+        "{name} does not see {ON} of {}; on the same card {} {passes}",
         others_see(hearing, network),
         list(&well)
     );
@@ -321,9 +318,8 @@ fn lone_card(
 
 /// Ports that see each other and none of the majority.
 fn island(hearing: &Hearing<'_>, network: &Network, ports: &[Port], findings: &mut Vec<Draft>) {
-    let on = ON;
     let text = format!(
-        "{} see each other on {on}, but none of {} that see each other",
+        "{} see each other on {ON}, but none of {} that see each other",
         list(&names(hearing, ports)),
         count(network.main.len(), "other")
     );
@@ -336,183 +332,6 @@ fn island(hearing: &Hearing<'_>, network: &Network, ports: &[Port], findings: &m
         text,
         next,
     ));
-}
-
-/// Nobody is in a majority.
-fn no_majority(hearing: &Hearing<'_>, network: &Network, findings: &mut Vec<Draft>) {
-    let on = ON;
-    let ports = &network.ports;
-    let next = "see that the switches carry it, and which ports these cables end at";
-    let (kind, text) = match network.parts.as_slice() {
-        [] | [_] => return,
-        [one, two] if one.len() == 1 && two.len() == 1 => {
-            let (a, b) = (one[0], two[0]);
-            let name = |at: usize| hearing.plan.port_name(ports[at]);
-            let text = match (
-                network.level(a, b) > Level::Nothing,
-                network.level(b, a) > Level::Nothing,
-            ) {
-                (true, _) => format!(
-                    "{} hears {} on {on}, but not the other way",
-                    name(a),
-                    name(b)
-                ),
-                (_, true) => format!(
-                    "{} hears {} on {on}, but not the other way",
-                    name(b),
-                    name(a)
-                ),
-                _ => format!("{} and {} do not see each other on {on}", name(a), name(b)),
-            };
-            ("no_pair", text)
-        }
-        parts if parts[0].len() == 1 => {
-            let text = format!(
-                "on {on} nobody sees anybody: {}",
-                list(&names(hearing, ports))
-            );
-            ("nobody", text)
-        }
-        parts => {
-            let told: Vec<String> = parts
-                .iter()
-                .map(|part| {
-                    let part: Vec<Port> = part.iter().map(|at| ports[*at]).collect();
-                    list(&names(hearing, &part))
-                })
-                .collect();
-            let text = format!(
-                "on {on} there are {} parts that do not see each other: ({})",
-                parts.len(),
-                told[..told.len().min(4)].join("), (")
-            );
-            ("split", text)
-        }
-    };
-    findings.push(finding(
-        hearing,
-        kind,
-        Some(network.number),
-        ports,
-        text,
-        next,
-    ));
-}
-
-/// Pairs that miss each other though both see others: grouped by the port that most of them have in common.
-fn pairs(
-    hearing: &Hearing<'_>,
-    network: &Network,
-    cut: &BTreeSet<Port>,
-    findings: &mut Vec<Draft>,
-) {
-    let count_of = network.ports.len();
-    let is_open = |at: usize| !cut.contains(&network.ports[at]);
-    let mut missing: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for receiver in (0..count_of).filter(|at| is_open(*at)) {
-        for sender in (0..count_of).filter(|at| is_open(*at)) {
-            if network.is_expected(receiver, sender)
-                && network.level(receiver, sender) == Level::Nothing
-            {
-                missing.insert((receiver, sender));
-            }
-        }
-    }
-    let on = ON;
-    let name = |at: usize| hearing.plan.port_name(network.ports[at]);
-    for _ in 0..PAIRS_MAX {
-        let mut by_receiver = vec![0; count_of];
-        let mut by_sender = vec![0; count_of];
-        for (receiver, sender) in &missing {
-            by_receiver[*receiver] += 1;
-            by_sender[*sender] += 1;
-        }
-        let most =
-            |counts: &[usize]| (0..count_of).max_by_key(|at| (counts[*at], std::cmp::Reverse(*at)));
-        let (Some(receiver), Some(sender)) = (most(&by_receiver), most(&by_sender)) else {
-            return;
-        };
-        if missing.is_empty() {
-            return;
-        }
-        let is_receiver = by_receiver[receiver] >= by_sender[sender];
-        let (who, gone): (usize, Vec<(usize, usize)>) = match is_receiver {
-            true => (
-                receiver,
-                missing
-                    .iter()
-                    .filter(|pair| pair.0 == receiver)
-                    .copied()
-                    .collect(),
-            ),
-            false => (
-                sender,
-                missing
-                    .iter()
-                    .filter(|pair| pair.1 == sender)
-                    .copied()
-                    .collect(),
-            ),
-        };
-        let others: Vec<String> = gone
-            .iter()
-            .map(|(receiver, sender)| name(if is_receiver { *sender } else { *receiver }))
-            .collect();
-        let expected = (0..count_of)
-            .filter(|other| match is_receiver {
-                true => network.is_expected(who, *other),
-                false => network.is_expected(*other, who),
-            })
-            .count();
-        let rest = expected - gone.len();
-        let text = match is_receiver {
-            true => format!(
-                "{} does not hear {} on {on}, but hears {}",
-                name(who),
-                list(&others),
-                count(rest, "other")
-            ),
-            false => format!(
-                "{} is not heard by {} on {on}, but by {}",
-                name(who),
-                list(&others),
-                count(rest, "other")
-            ),
-        };
-        let next =
-            "ask again; if it stays, look for filters or a second path between their switches";
-        let ports: Vec<Port> = std::iter::once(network.ports[who])
-            .chain(gone.iter().map(|(receiver, sender)| {
-                network.ports[if is_receiver { *sender } else { *receiver }]
-            }))
-            .collect();
-        findings.push(finding(
-            hearing,
-            "pairs",
-            Some(network.number),
-            &ports,
-            text,
-            next,
-        ));
-        gone.iter().for_each(|pair| {
-            missing.remove(pair);
-        });
-    }
-    if !missing.is_empty() {
-        let text = format!(
-            "on {on} {} more do not reach their receivers",
-            count(missing.len(), "sender")
-        );
-        let next = "mend what is told first, then ask again";
-        findings.push(finding(
-            hearing,
-            "pairs",
-            Some(network.number),
-            &[],
-            text,
-            next,
-        ));
-    }
 }
 
 /// Cards on each other's wires, and cards on a wrong one.

@@ -35,8 +35,7 @@ pub fn look(hearing: &Hearing<'_>) -> (Vec<Draft>, BTreeSet<Port>) {
                     Some(fault) => {
                         let name = hearing.plan.port_name(port);
                         let network = hearing.plan.link(port).network;
-                        let on = ON;
-                        let text = format!("{name} cannot send on {on}: {fault}");
+                        let text = format!("{name} cannot send on {ON}: {fault}");
                         let next = "see what the node's kernel says of the card: `dmesg`";
                         findings.push(finding(
                             hearing,

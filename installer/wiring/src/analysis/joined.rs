@@ -1,7 +1,7 @@
 //! Networks that should be apart and are one wire, and frames that come back to their sender.
 use super::hearing::{Hearing, Level, Network};
-use super::{Draft, ON, Port, finding};
-use crate::report::{Severity, count};
+use super::{Draft, ON, Port, finding, names};
+use crate::report::{Severity, count, list};
 
 pub fn look(hearing: &Hearing<'_>, networks: &[Network], findings: &mut Vec<Draft>) {
     for network in networks {
@@ -23,16 +23,13 @@ fn loops(hearing: &Hearing<'_>, network: &Network, findings: &mut Vec<Draft>) {
                 .is_some_and(|place| hearing.at(place, *port) > Level::Nothing)
         })
         .collect();
-    let Some(first) = back.first() else {
+    if back.is_empty() {
         return;
-    };
-    let on = ON;
+    }
     let text = format!(
-        "on {on} frames come back to the card that sent them: {} and {}",
-        hearing.plan.port_name(*first),
-        count(back.len() - 1, "other")
-    )
-    .replace(" and 0 others", "");
+        "on {ON} frames come back to the card that sent them: {}",
+        list(&names(hearing, &back))
+    );
     let next = "look for a loop between switches, or a port that reflects frames";
     findings.push(finding(
         hearing,

@@ -2,7 +2,7 @@
 //! cable, found by what the majority hears.
 //!
 //! - `cards`: what a node's own card says: absent, no carrier, wrong MTU;
-//! - `apart`: who does not hear whom, and why;
+//! - `apart`: whose cable keeps it from the others, and why; `pairs`: what remains;
 //! - `size`: where small frames pass and full ones do not;
 //! - `joined`: networks that are one wire, and frames that come back;
 //! - `strangers`: addresses of two owners, foreign DHCP servers and VRRP routers;
@@ -13,6 +13,7 @@ mod apart;
 mod cards;
 mod hearing;
 mod joined;
+mod pairs;
 mod servers;
 mod size;
 mod strangers;

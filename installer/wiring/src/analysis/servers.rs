@@ -86,14 +86,13 @@ fn gateways(
         if silent.is_empty() {
             continue;
         }
-        let on = ON;
         let text = match silent.len() == all {
             true => format!(
-                "the gateway {gateway} of {on} answers none of {}",
+                "the gateway {gateway} of {ON} answers none of {}",
                 count(all, "node")
             ),
             false => format!(
-                "the gateway {gateway} of {on} does not answer {}, but {}",
+                "the gateway {gateway} of {ON} does not answer {}, but {}",
                 list(&super::names(hearing, &silent)),
                 count(all - silent.len(), "other")
             ),

@@ -46,7 +46,6 @@ fn addresses(hearing: &Hearing<'_>, network: usize, findings: &mut Vec<Draft>) {
             planned.entry(address).or_default().push(port);
         }
     }
-    let on = ON;
     let described = |mac: &str| match hearing.owner(mac) {
         Some(owner) => format!("{mac} ({owner})"),
         None => format!("{mac} (no node of the inventory)"),
@@ -69,7 +68,7 @@ fn addresses(hearing: &Hearing<'_>, network: usize, findings: &mut Vec<Draft>) {
                     .nic(port.node, &plan.link(port).nic)
                     .map_or("", |nic| &nic.mac);
                 let text = format!(
-                    "{address}, planned for {} ({own}) on {on}, is also that of {}",
+                    "{address}, planned for {} ({own}) on {ON}, is also that of {}",
                     plan.port_name(port),
                     list(&strangers)
                 );
@@ -93,7 +92,7 @@ fn addresses(hearing: &Hearing<'_>, network: usize, findings: &mut Vec<Draft>) {
                 .collect();
             if !strangers.is_empty() {
                 let text = format!(
-                    "{address}, a virtual address of {on}, is in use by {}",
+                    "{address}, a virtual address of {ON}, is in use by {}",
                     list(&strangers)
                 );
                 findings.push(finding(
@@ -109,7 +108,7 @@ fn addresses(hearing: &Hearing<'_>, network: usize, findings: &mut Vec<Draft>) {
             // Beside these, only gateways are watched.
             let owners: Vec<String> = macs.iter().map(|mac| described(mac)).collect();
             let text = format!(
-                "{address}, the gateway of {on}, is claimed by {}",
+                "{address}, the gateway of {ON}, is claimed by {}",
                 list(&owners)
             );
             let mut both = finding(hearing, "duplicate_gateway", Some(network), &[], text, next);
@@ -135,13 +134,12 @@ fn dhcp(hearing: &Hearing<'_>, network: usize, findings: &mut Vec<Draft>) {
         }
     }
     for ((server, mac), ports) in servers {
-        let on = ON;
         let heard = heard_by(hearing, &ports);
         let (harm, severity) = match planned.is_boot {
             true => ("nodes that boot may get addresses from it", Severity::Error),
             false => ("no node asks for addresses there", Severity::Warning),
         };
-        let text = format!("a foreign DHCP server, {server} ({mac}), serves {on}; {heard}; {harm}");
+        let text = format!("a foreign DHCP server, {server} ({mac}), serves {ON}; {heard}; {harm}");
         let next = "switch it off on this wire, or see why its wire is joined to this one";
         let mut foreign = finding(hearing, "foreign_dhcp", Some(network), &ports, text, next);
         foreign.severity = severity;
@@ -171,7 +169,6 @@ fn vrrp(hearing: &Hearing<'_>, network: usize, findings: &mut Vec<Draft>) {
         if is_ours {
             continue;
         }
-        let on = ON;
         let heard = heard_by(hearing, &ports);
         let (kind, harm, next, severity) = match planned.own_vrrp.contains(&id) {
             true => (
@@ -188,7 +185,7 @@ fn vrrp(hearing: &Hearing<'_>, network: usize, findings: &mut Vec<Draft>) {
             ),
         };
         let text = format!(
-            "a foreign VRRP router, id {id}, speaks on {on}: {address} ({mac}); {heard}; {harm}"
+            "a foreign VRRP router, id {id}, speaks on {ON}: {address} ({mac}); {heard}; {harm}"
         );
         let mut foreign = finding(hearing, kind, Some(network), &ports, text, next);
         foreign.severity = severity;

@@ -240,6 +240,21 @@ fn nic<'a>(heard: &'a mut Heard, name: &str) -> &'a mut NicReport {
     heard.nics.iter_mut().find(|nic| nic.name == name).unwrap()
 }
 
+/// Takes out of what a card heard all that these nodes sent.
+fn deafen(heard: &mut Heard, name: &str, senders: &[usize]) {
+    let (room, links) = (7 * 5, 5);
+    let without = |bitmap: &Bitmap| {
+        let mut kept = Bitmap::new(room);
+        (0..room)
+            .filter(|bit| bitmap.contains(*bit) && !senders.contains(&(bit / links)))
+            .for_each(|bit| kept.insert(bit));
+        kept
+    };
+    for place in &mut nic(heard, name).places {
+        (place.small, place.full) = (without(&place.small), without(&place.full));
+    }
+}
+
 type Fault = (&'static str, fn(&mut World));
 
 /// One fault at a time, in a cloud of seven nodes.
@@ -367,6 +382,21 @@ const FAULTS: &[Fault] = &[
             .strange
             .insert(2, |heard| nic(heard, "net0").claims.clear());
     }),
+    ("frames come back", |world| {
+        world.strange.insert(2, |heard| {
+            let place = &mut nic(heard, "pxe0").places[0];
+            place.small.insert(2 * 5);
+        });
+    }),
+    (
+        "two cards miss each other though both hear others",
+        |world| {
+            world.strange.insert(1, |heard| deafen(heard, "pxe0", &[4]));
+            world
+                .strange
+                .insert(4, |heard| deafen(heard, "pxe0", &[1, 2]));
+        },
+    ),
     ("a card that was flooded", |world| {
         world.port(4, "net0").receives = false;
         world
