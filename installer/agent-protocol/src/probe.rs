@@ -27,6 +27,9 @@ pub const LINKS_OF_ALL_MAX: usize = 1 << 16;
 pub const LINKS_MAX: usize = 256;
 /// Most addresses that a link asks for.
 pub const ASKED_MAX: usize = 1024;
+/// Most rounds, and milliseconds of one.
+pub const ROUNDS_MAX: u8 = 10;
+pub const SPREAD_MS_MAX: u32 = 60_000;
 /// Most servers of one kind that a node asks.
 pub const SERVERS_MAX: usize = 16;
 /// Different VLAN tags that are told apart on one card.
@@ -264,6 +267,11 @@ impl Spec {
         }
         if self.dns.len() > SERVERS_MAX || self.time.len() > SERVERS_MAX {
             return Some(format!("more than {SERVERS_MAX} servers of a kind"));
+        }
+        if self.rounds > ROUNDS_MAX || self.spread_ms > SPREAD_MS_MAX {
+            return Some(format!(
+                "more than {ROUNDS_MAX} rounds, or one longer than {SPREAD_MS_MAX} ms"
+            ));
         }
         let too_many = |link: &&LinkSpec| link.ask_for.len() > ASKED_MAX;
         let many = self.links.iter().find(too_many);

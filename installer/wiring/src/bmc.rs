@@ -72,7 +72,9 @@ async fn answers(address: SocketAddr) -> Result<(), String> {
 /// A Presence Pong, or an answer to the question for capabilities.
 fn is_answer(bytes: &[u8]) -> bool {
     let is_pong = bytes.len() >= 12 && bytes[3] & 0x1f == 6 && bytes[8] == 0x40;
-    let is_ipmi = bytes.len() >= 22 && bytes[3] & 0x1f == 7 && bytes[19] == 0x38;
+    // The network function of answers to application requests, 7, before a logical unit of two bits.
+    let is_ipmi =
+        bytes.len() >= 22 && bytes[3] & 0x1f == 7 && bytes[15] >> 2 == 7 && bytes[19] == 0x38;
     bytes.first() == Some(&6) && (is_pong || is_ipmi)
 }
 
@@ -97,6 +99,20 @@ mod tests {
             (0, 0)
         );
         assert_eq!(usize::from(CAPABILITIES[13]), CAPABILITIES.len() - 14);
+    }
+
+    /// Recorded from OpenIPMI's simulator, which the lab's machines have.
+    #[test]
+    fn both_answers_of_a_bmc_are_known() {
+        let pong = "0600ff06000011be40010010000011be000000008100000000000000";
+        let capabilities = "0600ff0700000000000000000010811c6320003800019704030000000009";
+        for text in [pong, capabilities] {
+            let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+            let bytes: Vec<u8> = (0..text.len()).step_by(2).map(byte).collect();
+            assert!(is_answer(&bytes));
+            assert!((0..12).all(|length| !is_answer(&bytes[..length])));
+        }
+        assert!(!is_answer(&PING) && !is_answer(&CAPABILITIES));
     }
 
     #[tokio::test]

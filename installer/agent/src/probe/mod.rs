@@ -189,6 +189,9 @@ impl Probing {
                 None => TICK,
             };
             self.listen(controller, left.min(TICK))?;
+            if controller.said()?.is_some() {
+                return Err(ProbeError::OutOfTurn);
+            }
         }
         self.asking = Some(asking);
         Ok(())
@@ -231,10 +234,10 @@ impl Probing {
         {
             for _ in 0..AT_ONCE {
                 match card.wire.receive(&mut buffer) {
-                    Ok(Some(Some(frame))) => card.ears.hear(&frame, &self.shared),
-                    Ok(Some(None)) => {}
-                    // A card that goes down says so once; its carrier is looked at in the end.
-                    Ok(None) | Err(_) => break,
+                    Ok(Some(frame)) => card.ears.hear(&frame, &self.shared),
+                    Ok(None) => {}
+                    // Nothing is left, or the card went down: its carrier is looked at in the end.
+                    Err(_) => break,
                 }
             }
         }

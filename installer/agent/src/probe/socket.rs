@@ -83,12 +83,12 @@ impl Wire {
         }
     }
 
-    /// The next frame that came in and can be read, with the bytes that were kept of it in `buffer`. `None`: nothing
-    /// is there any more. What the card sends itself is left out.
-    pub fn receive<'a>(
-        &self,
-        buffer: &'a mut [u8; KEPT_MAX],
-    ) -> io::Result<Option<Option<Received<'a>>>> {
+    /// Takes the next frame, with the bytes that were kept of it in `buffer`; `None` if it is one that the card sent
+    /// itself, or none that can be read.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing is there any more.
+    pub fn receive<'a>(&self, buffer: &'a mut [u8; KEPT_MAX]) -> io::Result<Option<Received<'a>>> {
         // Aligned as control messages want it.
         let mut control = [0u64; 16];
         // SAFETY: plain data, of which all zero bytes are a value.
@@ -107,22 +107,16 @@ impl Wire {
         // SAFETY: every pointer of the header points to memory of the size beside it, which outlives the call.
         let read = unsafe { libc::recvmsg(self.as_raw_fd(), &mut header, libc::MSG_DONTWAIT) };
         if read < 0 {
-            let error = io::Error::last_os_error();
-            return match error.kind() {
-                io::ErrorKind::WouldBlock => Ok(None),
-                _ => Err(error),
-            };
+            return Err(io::Error::last_os_error());
         }
-        let Some(facts) = facts(&header) else {
-            return Ok(Some(None));
+        let facts = facts(&header).filter(|_| from.sll_pkttype != libc::PACKET_OUTGOING);
+        let Some(facts) = facts else {
+            return Ok(None);
         };
-        if from.sll_pkttype == libc::PACKET_OUTGOING {
-            return Ok(Some(None));
-        }
         let is_tagged = facts.tp_status & libc::TP_STATUS_VLAN_VALID != 0;
         let vlan = is_tagged.then_some(facts.tp_vlan_tci & 0x0fff);
         let kept = &buffer[..(read as usize).min(KEPT_MAX)];
-        Ok(Some(Received::parse(kept, facts.tp_len as usize, vlan)))
+        Ok(Received::parse(kept, facts.tp_len as usize, vlan))
     }
 
     /// Frames that nobody read in time, since this was asked last.
