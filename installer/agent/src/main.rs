@@ -5,6 +5,7 @@ const USAGE: &str = "usage: wright-agent COMMAND
 
   serve      run the daemon that executes tasks
   attach     join standard input and output to the daemon, starting it when needed
+  probe      tell what is heard on the wires while all nodes send
   hardware   print the hardware report as JSON
   seed ROOT  make the system below ROOT the node that the orders on standard input say; prints its SSH host key
   --version  print the version";
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         ["attach", "--root", folder] => report(agent::serve::attach::run(
             &agent::serve::Paths::below(folder),
         )),
+        ["probe"] => report(agent::probe::run()),
         // Not for people: the daemon calls itself to run a task as another user.
         ["run-task"] => report(agent::serve::child::main()),
         ["seed", root] => report(agent::ramdisk::seed::run(root.as_ref())),

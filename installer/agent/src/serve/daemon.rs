@@ -142,7 +142,8 @@ fn hello() -> FromAgent {
     }
 }
 
-fn own_sha256() -> io::Result<String> {
+/// SHA-256 of the running binary, in hex.
+pub fn own_sha256() -> io::Result<String> {
     let mut digest = Sha256::new();
     io::copy(
         &mut File::open("/proc/self/exe")?,

@@ -1,6 +1,10 @@
-//! The daemon and `attach` as processes, over a socket in a temporary folder.
+//! The agent as processes: the daemon and `attach` over a socket in a temporary folder; `probe` in namespaces.
 #[cfg(test)]
 mod controller;
+#[cfg(test)]
+mod probe;
+#[cfg(test)]
+mod wires;
 
 use std::fs;
 use std::io::Write;

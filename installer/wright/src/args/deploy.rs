@@ -4,13 +4,17 @@ use clap::Args;
 
 /// Make the environment's machines into a cloud
 ///
-/// Boots and installs every node that is not installed yet, runs the roles of all nodes, and checks the cloud.
+/// Boots and installs every node that is not installed yet, checks the wires between them, runs the roles of all
+/// nodes, and checks the cloud.
 /// Killed at any step, it goes on where it stopped when it is run again; run again when all is done, it
 /// changes nothing and says so.
 #[derive(Debug, Args)]
 pub struct DeployArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Run the roles without asking first whether the wires are as planned
+    #[arg(long)]
+    pub no_verify_network: bool,
     /// Leave out the health checks at the end
     #[arg(long)]
     pub no_health: bool,

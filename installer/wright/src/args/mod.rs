@@ -97,7 +97,7 @@ pub enum Command {
     Apply(plan::ApplyArgs),
     Drift(plan::DriftArgs),
     Log(log::LogArgs),
-    /// Look whether the running cloud is well
+    /// Look whether the wires are as planned, and the running cloud is well
     #[command(subcommand)]
     Verify(verify::VerifyCommand),
     /// Stacks of the environment's cloud

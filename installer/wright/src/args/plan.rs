@@ -60,6 +60,9 @@ pub struct ApplyArgs {
     /// What `wright plan -o FILE` wrote
     #[arg(value_name = "FILE")]
     pub plan: PathBuf,
+    /// Run the roles without asking first whether the wires are as planned
+    #[arg(long)]
+    pub no_verify_network: bool,
     /// Leave out the health checks at the end
     #[arg(long)]
     pub no_health: bool,

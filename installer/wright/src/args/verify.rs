@@ -1,5 +1,6 @@
 //! Arguments of `wright verify`.
 use clap::{Args, Subcommand};
+use inventory::NetworkName;
 use std::path::PathBuf;
 
 /// What to verify
@@ -7,8 +8,20 @@ use std::path::PathBuf;
 pub enum VerifyCommand {
     /// Check the running cloud: units, ports, clocks; a token, an image, a network, a server, a stack
     Health,
+    Network(NetworkArgs),
     /// Launch a stack, prove that it works, grow it, delete it, and see that nothing is left
     Stack(ProofArgs),
+}
+
+/// Check the wires: VLANs, full-size frames, addresses, strangers, gateways, servers, BMCs
+///
+/// Asks all installed nodes at once, with or without roles; each card and bond member sends and listens by itself, so
+/// nothing need be configured on it. Tells the cable that is at fault. Exit status 1 when something is.
+#[derive(Debug, Args)]
+pub struct NetworkArgs {
+    /// Only this network; may be given several times
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub only: Vec<NetworkName>,
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,7 @@ pub async fn run(
             skip_tags: selection.skip_tags.clone(),
             start_at_task: selection.start_at_task.clone(),
         },
+        no_verify_network: args.no_verify_network,
         no_health: args.no_health,
         kernel_arguments: Vec::new(),
     };

@@ -1,4 +1,9 @@
-//! `wright verify health`: the checks of the `health` crate against the environment's cloud.
+//! `wright verify`: `health` here, the checks of the `health` crate against the environment's cloud; `network` in a
+//! folder of its own, `stack` in `proof`.
+pub mod network;
+mod reach;
+mod wires;
+
 use super::proof;
 use crate::args::verify::VerifyCommand;
 use crate::cloud::{self, SshShell};
@@ -26,6 +31,7 @@ pub async fn run(
                 ExitStatus::Input
             })
         }
+        VerifyCommand::Network(args) => network::run(args, settings, printer).await,
         VerifyCommand::Stack(args) => proof::run(args, settings, printer).await,
     }
 }

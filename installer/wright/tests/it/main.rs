@@ -8,3 +8,4 @@ mod command_line;
 mod machines;
 mod node;
 mod run;
+mod verify_network;

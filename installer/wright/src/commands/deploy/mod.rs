@@ -1,4 +1,4 @@
-//! `wright deploy`: images, boot and installation, roles, health; each stage timed, each resumable.
+//! `wright deploy`: images, boot and installation, wires, roles, health; each stage timed, each resumable.
 //! The same for a lab, Vagrant and a data centre. Wiring only: the stages' work is in the crates.
 mod binary;
 mod failure;
@@ -217,6 +217,11 @@ impl Ready<'_> {
         install::wait(&provisioner, images, lab, printer).await?;
         reach::all(environment, images, lab).await?;
         stages.ended("install", begun);
+        if !args.no_verify_network {
+            let begun = Instant::now();
+            verify::network::before_roles(folder, store, environment, printer).await?;
+            stages.ended("wires", begun);
+        }
 
         let begun = Instant::now();
         let hosts = hosts::specs(

@@ -1,0 +1,188 @@
+//! The network plan as wires that can be asked after.
+use inventory::{Inventory, NetworkName};
+use network_plan::{Interface, NetworkPlan, NodePlan};
+use serde_json::Value;
+use std::net::IpAddr;
+use wiring::{Link, Network, Node, Plan};
+
+/// VRRP router ids where the inventory names no others: the defaults of the role `virtual-ip`.
+const VRRP_ID_INTERNAL: u8 = 51;
+const VRRP_ID_PUBLIC: u8 = 52;
+
+/// Every node's links; with `only`, those on these networks.
+pub fn of(plan: &NetworkPlan, inventory: &Inventory, only: &[NetworkName]) -> Plan {
+    let names: Vec<NetworkName> = NetworkName::ALL
+        .into_iter()
+        .filter(|name| only.is_empty() || only.contains(name))
+        .filter(|name| {
+            plan.nodes
+                .values()
+                .any(|node| node.interface_on(*name).is_some())
+        })
+        .collect();
+    let networks = names.iter().map(|name| network(plan, inventory, *name));
+    let of_node = |planned: &NodePlan| {
+        let links: Vec<Link> = planned
+            .interfaces
+            .iter()
+            .flat_map(|interface| links(plan, interface, &names))
+            .collect();
+        // Machines without cards in the inventory are not ours to ask.
+        let is_ours = !planned.interfaces.is_empty();
+        is_ours.then(|| Node {
+            name: planned.name.clone(),
+            dns: if only.is_empty() {
+                dns(planned)
+            } else {
+                Vec::new()
+            },
+            time: match only.is_empty() && planned.in_group("controller") {
+                true => time(inventory, &planned.name),
+                false => Vec::new(),
+            },
+            links,
+        })
+    };
+    Plan {
+        networks: networks.collect(),
+        nodes: plan.nodes.values().filter_map(of_node).collect(),
+    }
+}
+
+fn network(plan: &NetworkPlan, inventory: &Inventory, name: NetworkName) -> Network {
+    let (vip, id, default) = match name {
+        NetworkName::Mgmt => (plan.vips.internal, "vrrp_id_internal", VRRP_ID_INTERNAL),
+        NetworkName::App => (plan.vips.public, "vrrp_id_public", VRRP_ID_PUBLIC),
+        _ => (None, "", 0),
+    };
+    let controllers = plan
+        .nodes
+        .values()
+        .filter(|node| node.in_group("controller"));
+    let mut own_vrrp: Vec<u8> = controllers
+        .filter(|_| vip.is_some())
+        .map(|node| {
+            let vars = inventory.host_vars(&node.name).unwrap_or_default();
+            let given = vars.get(id).and_then(Value::as_u64);
+            given.and_then(|id| id.try_into().ok()).unwrap_or(default)
+        })
+        .collect();
+    own_vrrp.sort_unstable();
+    own_vrrp.dedup();
+    Network {
+        name: name.to_string(),
+        is_boot: name == NetworkName::Pxe,
+        own_dhcp: match name {
+            NetworkName::Pxe => plan.deployment_address().into_iter().collect(),
+            _ => Vec::new(),
+        },
+        vips: vip.into_iter().collect(),
+        own_vrrp,
+    }
+}
+
+/// The links of one network of a node: one for each card that its frames leave by.
+fn links(plan: &NetworkPlan, interface: &Interface, names: &[NetworkName]) -> Vec<Link> {
+    let Some(network) = names.iter().position(|name| *name == interface.network) else {
+        return Vec::new();
+    };
+    let gateway = plan
+        .networks
+        .get(&interface.network)
+        .and_then(|network| network.gateway);
+    // bonds: an interface of a bond gives a link for each member, with the bond's name.
+    vec![Link {
+        nic: interface.nic.clone(),
+        bond: None,
+        network,
+        vlan: interface.vlan,
+        mtu: interface.mtu,
+        address: interface.address.map(|address| address.ip()),
+        gateway: gateway.filter(|_| interface.address.is_some()),
+    }]
+}
+
+/// Name servers that the node uses before its roles have run: not those behind a bridge that is yet to come.
+fn dns(node: &NodePlan) -> Vec<IpAddr> {
+    let mut servers: Vec<IpAddr> = node
+        .interfaces
+        .iter()
+        .filter(|interface| interface.bridge.is_none())
+        .flat_map(|interface| interface.dns.iter().copied())
+        .collect();
+    servers.sort_unstable();
+    servers.dedup();
+    servers
+}
+
+/// `time_servers` of the inventory, which the role `time` gives to controllers.
+fn time(inventory: &Inventory, node: &str) -> Vec<String> {
+    let vars = inventory.host_vars(node).unwrap_or_default();
+    let servers = vars.get("time_servers").and_then(Value::as_array);
+    let names = servers.into_iter().flatten().filter_map(Value::as_str);
+    names.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn shipped(name: &str, only: &[NetworkName]) -> Plan {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../inventories");
+        let (inventory, _) = inventory::load(&root.join(name));
+        let (plan, _) = network_plan::plan(&inventory, &Default::default()).unwrap();
+        of(&plan, &inventory, only)
+    }
+
+    #[test]
+    fn links_are_those_of_the_plan() {
+        let plan = shipped("datacenter", &[]);
+        let shown = |node: &Node| {
+            let links = node.links.iter().map(|link| {
+                let tag = link.vlan.map_or(String::new(), |tag| format!(".{tag}"));
+                let address = link
+                    .address
+                    .map_or("-".to_owned(), |address| address.to_string());
+                let gateway = link
+                    .gateway
+                    .map_or("-".to_owned(), |gateway| gateway.to_string());
+                let network = &plan.networks[link.network].name;
+                format!(
+                    "{}{tag} {network} {} {address} {gateway}",
+                    link.nic, link.mtu
+                )
+            });
+            links.collect::<Vec<_>>().join("\n")
+        };
+        let node = |name: &str| plan.nodes.iter().find(|node| node.name == name).unwrap();
+        insta::assert_snapshot!(shown(node("node-1")), @"");
+        insta::assert_snapshot!(shown(node("node-4")), @"");
+        assert_eq!(node("node-1").dns, [IpAddr::from([10, 40, 1, 1])]);
+        let strangers: Vec<_> = plan
+            .networks
+            .iter()
+            .map(|network| {
+                (
+                    network.name.as_str(),
+                    network.vips.len(),
+                    network.own_vrrp.clone(),
+                )
+            })
+            .filter(|(_, vips, _)| *vips > 0)
+            .collect();
+        assert_eq!(strangers, [("mgmt", 1, vec![51]), ("app", 1, vec![52])]);
+    }
+
+    #[test]
+    fn only_what_is_asked_for_and_only_machines_with_cards() {
+        let plan = shipped("datacenter", &[NetworkName::Storage]);
+        assert_eq!(plan.networks.len(), 1);
+        assert!(
+            plan.nodes
+                .iter()
+                .all(|node| node.links.len() == 1 && node.dns.is_empty())
+        );
+        assert!(shipped("one-machine", &[]).nodes.is_empty());
+    }
+}
