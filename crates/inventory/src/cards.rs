@@ -6,7 +6,7 @@
 use crate::host::Reader;
 use crate::network::{Network, NetworkName};
 use crate::nic::{Bond, BondMode, Nic};
-use crate::nics_entry::{BondEntry, Entry, Kind, entry};
+use crate::nics_entry::{Entry, Kind, entry};
 use crate::{MacAddress, MacAddressError};
 use indexmap::IndexMap;
 use yaml_source::{Fault, Map, Node, Span};
@@ -278,37 +278,27 @@ fn build(
     let (mut nics, mut bonds) = (Vec::new(), Vec::new());
     for entry in entries {
         let name = entry.key.text.as_str();
+        let carries = !entry.networks.is_empty();
         match &entry.kind {
             Kind::Misread => {}
-            Kind::Card(matching) => {
-                let known = macs.get(name);
-                let span = match (known, matching) {
-                    (Some((_, span)), _) => *span,
-                    (None, Some((_, span))) => span,
-                    // A card that carries nothing needs no address.
-                    (None, None) if entry.networks.is_empty() => continue,
-                    (None, None) => {
-                        no_address(reader, name, &entry.key.span, "it has networks here");
-                        continue;
-                    }
-                };
-                if let (Some(_), true) = (matching, entry.networks.is_empty())
-                    && !members.contains_key(name)
-                {
+            Kind::Card(_) => {
+                let member = members.get(name);
+                if entry.has_match() && !carries && member.is_none() {
                     let text = format!("`{name}` has no networks and is in no bond");
                     reader.diags.push(entry.key.warning(text));
                 }
-                nics.push(Nic {
-                    name: name.to_owned(),
-                    mac: known.map(|(mac, _)| *mac),
-                    matching: matching.as_ref().map(|(matching, _)| matching.clone()),
-                    networks: entry.networks.clone(),
-                    mtu: entry.mtu.map(|(mtu, _)| mtu),
-                    span: span.clone(),
-                });
+                // A card that carries nothing needs no address.
+                if carries || entry.has_match() || member.is_some() || macs.contains_key(name) {
+                    nics.extend(card(reader, name, Some(entry), member, macs));
+                }
             }
             Kind::Bond(bond) => {
-                nics.extend(cards_of(reader, name, bond, entries, macs));
+                // Members that `nics` does not name by themselves: their addresses are enough.
+                for (name, place) in members.iter().filter(|(_, (of, _))| *of == entry.key.text) {
+                    if entries.iter().all(|entry| entry.key.text != **name) {
+                        nics.extend(card(reader, name, None, Some(place), macs));
+                    }
+                }
                 bonds.extend(bond.mode.map(|mode| Bond {
                     name: name.to_owned(),
                     members: bond.members.iter().map(|(m, _)| (*m).to_owned()).collect(),
@@ -324,44 +314,40 @@ fn build(
     (nics, bonds)
 }
 
-/// The members of a bond that `nics` does not name by themselves: their addresses are enough.
-fn cards_of(
+/// One card: known by its address, and without one by its match.
+fn card(
     reader: &mut Reader<'_>,
-    bond: &str,
-    made_of: &BondEntry<'_>,
-    entries: &[Entry<'_>],
+    name: &str,
+    entry: Option<&Entry<'_>>,
+    member: Option<&(&str, &Span)>,
     macs: &Macs<'_>,
-) -> Vec<Nic> {
-    let mut nics: Vec<Nic> = Vec::new();
-    for (name, span) in &made_of.members {
-        let own = entries.iter().find(|entry| entry.key.text == *name);
-        let elsewhere = |own: &Entry<'_>| {
-            own.bond().is_some() || own.has_match() || matches!(own.kind, Kind::Misread)
-        };
-        if own.is_some_and(elsewhere) || nics.iter().any(|nic| nic.name == *name) {
-            continue;
+) -> Option<Nic> {
+    let known = macs.get(name);
+    let matching = entry.and_then(Entry::matching);
+    let span = match (known, matching, entry, member) {
+        (Some((_, span)), ..) | (None, Some((_, span)), ..) => *span,
+        (None, None, Some(entry), _) if !entry.networks.is_empty() => {
+            no_address(reader, name, &entry.key.span, "it has networks here");
+            return None;
         }
-        match macs.get(name) {
-            // Named there too, without a match: made where it is named.
-            Some(_) if own.is_some() => {}
-            Some((mac, at)) => nics.push(Nic {
-                name: (*name).to_owned(),
-                mac: Some(*mac),
-                matching: None,
-                networks: Vec::new(),
-                mtu: None,
-                span: (*at).clone(),
-            }),
-            None if own.is_some_and(|own| !own.networks.is_empty()) => {}
-            None => no_address(
-                reader,
-                name,
-                span,
-                &format!("it is a member of `{bond}` here"),
-            ),
+        (None, None, _, member) => {
+            if let Some((bond, named)) = member {
+                let note = format!("it is a member of `{bond}` here");
+                no_address(reader, name, named, &note);
+            }
+            return None;
         }
-    }
-    nics
+    };
+    Some(Nic {
+        name: name.to_owned(),
+        mac: known.map(|(mac, _)| *mac),
+        matching: matching.map(|(matching, _)| matching.clone()),
+        networks: entry
+            .map(|entry| entry.networks.clone())
+            .unwrap_or_default(),
+        mtu: entry.and_then(|entry| entry.mtu).map(|(mtu, _)| mtu),
+        span: span.clone(),
+    })
 }
 
 fn no_address(reader: &mut Reader<'_>, card: &str, named: &Span, note: &str) {

@@ -42,8 +42,16 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// And where it stands.
+    pub fn matching(&self) -> Option<&(CardMatch, &'a Span)> {
+        match &self.kind {
+            Kind::Card(matching) => matching.as_ref(),
+            Kind::Bond(_) | Kind::Misread => None,
+        }
+    }
+
     pub fn has_match(&self) -> bool {
-        matches!(self.kind, Kind::Card(Some(_)))
+        self.matching().is_some()
     }
 }
 
