@@ -3,7 +3,7 @@
 use crate::files::{Files, TextFile, VarsFile};
 use crate::hosts_file::{self, HostsFile};
 use crate::vars::{self, VarsFolders};
-use crate::{Host, Inventory, MacAddress, ROLE_GROUPS, host, networks_file};
+use crate::{Host, Inventory, MacAddress, ROLE_GROUPS, host, networks_file, traffic};
 use diagnostics::{Diagnostic, Diagnostics};
 use indexmap::IndexMap;
 use std::collections::HashMap;
@@ -19,6 +19,10 @@ pub fn assemble(files: &Files) -> (Inventory, Diagnostics) {
         .as_ref()
         .and_then(|file| parse(file, &mut diags))
         .map(|document| networks_file::parse(&document.root, &mut diags));
+    let (networks, chosen) = match networks {
+        Some(file) => (Some(file.networks), file.traffic),
+        None => Default::default(),
+    };
     let hosts = files
         .hosts
         .as_ref()
@@ -57,8 +61,12 @@ pub fn assemble(files: &Files) -> (Inventory, Diagnostics) {
         let names = hosts.hosts.keys().filter(in_order).cloned().collect();
         inventory.groups.insert(name.clone(), names);
     }
-    if !inventory.hosts.is_empty() && inventory.hosts_in("controller").next().is_none() {
-        diags.push(no_controller(&hosts));
+    if let Some(networks) = &networks {
+        inventory.traffic =
+            traffic::settle(&chosen, networks, inventory.hosts.values(), &mut diags);
+    }
+    if !inventory.hosts.is_empty() {
+        controllers(&hosts, inventory.hosts_in("controller").count(), &mut diags);
     }
     duplicates(inventory.hosts.values(), &mut diags);
 
@@ -140,13 +148,32 @@ fn owners(hosts: &HostsFile, folders: &VarsFolders, files: &Files, diags: &mut D
     }
 }
 
-fn no_controller(hosts: &HostsFile) -> Diagnostic {
-    let diagnostic = Diagnostic::error("no host is a controller")
-        .expected("at least one host in the group `controller`");
-    match hosts.groups.0.values().next() {
+/// Databases, message queues and OVN's databases on the controllers decide by majority.
+fn controllers(hosts: &HostsFile, count: usize, diags: &mut Diagnostics) {
+    if count % 2 == 1 {
+        return;
+    }
+    let diagnostic = match count {
+        0 => Diagnostic::error("no host is a controller")
+            .expected("at least one host in the group `controller`"),
+        2 => Diagnostic::error("there are 2 controllers: when one fails, the other is no majority")
+            .expected("an odd number of controllers")
+            .hint("3 go on when any one fails; 1 does for trying things out"),
+        _ => Diagnostic::error(format!(
+            "there are {count} controllers, and an even number bears no more failures than {}",
+            count - 1
+        ))
+        .expected("an odd number of controllers")
+        .hint("when the network parts them into equal halves, neither is a majority"),
+    };
+    let group = match hosts.groups.0.get("controller") {
+        Some(group) if count > 0 => Some(group),
+        _ => hosts.groups.0.values().next(),
+    };
+    diags.push(match group {
         Some(group) => diagnostic.at(&group.span),
         None => diagnostic,
-    }
+    });
 }
 
 /// Addresses that two machines cannot share.
@@ -154,23 +181,23 @@ fn duplicates<'a>(hosts: impl Iterator<Item = &'a Host>, diags: &mut Diagnostics
     let mut macs: HashMap<MacAddress, (&str, Span)> = HashMap::new();
     let mut bmcs: HashMap<(Ipv4Addr, u16), (&str, &Span)> = HashMap::new();
     for host in hosts {
-        for nic in &host.nics {
+        for (nic, mac) in host.nics.iter().filter_map(|nic| Some((nic, nic.mac?))) {
             let span = host
                 .vars
                 .get("macs")
                 .and_then(|node| node.map())
                 .and_then(|map| map.get(&nic.name))
                 .map_or_else(|| nic.span.clone(), |node| node.span.clone());
-            if let Some((other, first)) = macs.get(&nic.mac) {
+            if let Some((other, first)) = macs.get(&mac) {
                 diags.push(
                     span.error(format!(
                         "the MAC address {} belongs to two cards, of `{other}` and `{}`",
-                        nic.mac, host.name
+                        mac, host.name
                     ))
                     .related(first, "first given here"),
                 );
             } else {
-                macs.insert(nic.mac, (&host.name, span));
+                macs.insert(mac, (&host.name, span));
             }
         }
         let Some((bmc, address)) = host.bmc.as_ref().and_then(|bmc| Some((bmc, bmc.address?)))

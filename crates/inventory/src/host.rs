@@ -1,7 +1,7 @@
-//! What the variables of one host mean: cards, networks on them, BMC, the emulated machine.
+//! What the variables of one host mean: roles, BMC, the emulated machine. Its cards are read by `cards`.
 
 use crate::network::{Network, NetworkName};
-use crate::{DEFAULT_DOMAIN, MacAddress, MacAddressError, ROLE_GROUPS};
+use crate::{Bond, Carrier, DEFAULT_DOMAIN, Nic, ROLE_GROUPS, cards};
 use diagnostics::{Diagnostic, Diagnostics, did_you_mean};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,10 @@ pub struct Host {
     pub name: String,
     /// All groups that it is in, parents too, by name; `all` is not listed.
     pub groups: Vec<String>,
-    /// Its cards in the order of `nics`. None if the machine is not installed by us.
+    /// Its cards in the order of `nics`, members of bonds too. None if the machine is not installed by us.
     pub nics: Vec<Nic>,
+    /// In the order of `nics`.
+    pub bonds: Vec<Bond>,
     pub bmc: Option<Bmc>,
     pub node_profile: Option<String>,
     /// What it is made of if it is emulated.
@@ -27,17 +29,6 @@ pub struct Host {
     /// All variables, merged.
     pub vars: Map,
     /// Where it stands in `hosts.yml`.
-    pub span: Span,
-}
-
-/// A network card.
-#[derive(Debug, Clone)]
-pub struct Nic {
-    pub name: String,
-    pub mac: MacAddress,
-    /// At most one of them has no VLAN tag.
-    pub networks: Vec<NetworkName>,
-    /// Where `nics` names it.
     pub span: Span,
 }
 
@@ -97,9 +88,37 @@ impl Host {
         format!("{}.{}", self.name, self.domain)
     }
 
-    /// The card that carries a network.
-    pub fn nic_on(&self, network: NetworkName) -> Option<&Nic> {
-        self.nics.iter().find(|nic| nic.networks.contains(&network))
+    /// What networks can lie on: the cards, then the bonds.
+    pub fn carriers(&self) -> impl Iterator<Item = Carrier<'_>> {
+        let cards = self.nics.iter().map(Carrier::Card);
+        cards.chain(self.bonds.iter().map(Carrier::Bond))
+    }
+
+    /// The card or bond that carries a network.
+    pub fn carrier_of(&self, network: NetworkName) -> Option<Carrier<'_>> {
+        self.carriers()
+            .find(|carrier| carrier.networks().contains(&network))
+    }
+
+    /// Whether it is on a network.
+    pub fn carries(&self, network: NetworkName) -> bool {
+        self.carrier_of(network).is_some()
+    }
+
+    pub fn nic(&self, name: &str) -> Option<&Nic> {
+        self.nics.iter().find(|nic| nic.name == name)
+    }
+
+    /// The card that firmware boots from: the one on `pxe`, or the first member with a known address of a bond on it.
+    pub fn boot_nic(&self) -> Option<&Nic> {
+        match self.carrier_of(NetworkName::Pxe)? {
+            Carrier::Card(nic) => Some(nic),
+            Carrier::Bond(bond) => bond
+                .members
+                .iter()
+                .filter_map(|name| self.nic(name))
+                .find(|nic| nic.mac.is_some()),
+        }
     }
 }
 
@@ -121,7 +140,7 @@ pub(crate) fn host(
         diags,
     };
     reader.roles(&groups);
-    let nics = reader.nics(&groups, networks);
+    let (nics, bonds) = cards::cards(&mut reader, &groups, networks);
     let bmc = reader.bmc(!nics.is_empty(), networks);
     let node_profile = reader.text("node_profile");
     let domain = reader.domain();
@@ -131,6 +150,7 @@ pub(crate) fn host(
         name: name.to_owned(),
         groups,
         nics,
+        bonds,
         bmc,
         node_profile,
         lab,
@@ -141,15 +161,16 @@ pub(crate) fn host(
     }
 }
 
-struct Reader<'a> {
-    name: &'a str,
-    span: &'a Span,
-    vars: &'a Map,
-    diags: &'a mut Diagnostics,
+/// One host's variables, and where what is wrong with them goes.
+pub(crate) struct Reader<'a> {
+    pub name: &'a str,
+    pub span: &'a Span,
+    pub vars: &'a Map,
+    pub diags: &'a mut Diagnostics,
 }
 
 impl<'a> Reader<'a> {
-    fn var(&self, name: &str) -> Option<&'a Node> {
+    pub fn var(&self, name: &str) -> Option<&'a Node> {
         self.vars.get(name).filter(|node| !node.is_null())
     }
 
@@ -200,218 +221,6 @@ impl<'a> Reader<'a> {
             return DEFAULT_DOMAIN.to_owned();
         }
         text
-    }
-
-    /// Cards with addresses. A machine that runs already (`ansible_host`, or a local connection)
-    /// needs none.
-    fn nics(
-        &mut self,
-        groups: &[String],
-        networks: Option<&IndexMap<NetworkName, Network>>,
-    ) -> Vec<Nic> {
-        let macs = self.macs();
-        let Some(macs) = macs else {
-            let runs = self.var("ansible_host").is_some()
-                || self
-                    .var("ansible_connection")
-                    .is_some_and(|node| node.str() == Some("local"));
-            if !runs && !self.vars.contains_key("macs") {
-                let keys = self.vars.keys().map(|key| key.text.as_str());
-                self.diags.push(
-                    self.span
-                        .error(format!("the host `{}` lacks `macs`", self.name))
-                        .expected("the address of each card: `macs: {eth0: \"52:54:00:...\"}`")
-                        .suggest("macs", keys),
-                );
-            }
-            return Vec::new();
-        };
-        let Some(node) = self.var("nics") else {
-            self.diags.push(
-                self.span
-                    .error(format!("the host `{}` lacks `nics`", self.name))
-                    .expected("the networks on each card: `nics: {eth0: [pxe], eth1: [mgmt]}`")
-                    .hint("what all hosts have in common belongs in `group_vars/all.yml`"),
-            );
-            return Vec::new();
-        };
-        let Some(map) = node.as_map("`nics`", self.diags) else {
-            return Vec::new();
-        };
-        let mut nics = Vec::new();
-        let mut carried: IndexMap<NetworkName, Span> = IndexMap::new();
-        for (key, node) in map {
-            let names = self.carried(node, networks, &mut carried);
-            match macs.get(key.text.as_str()) {
-                Some((mac, _)) => nics.push(Nic {
-                    name: key.text.clone(),
-                    mac: *mac,
-                    networks: names,
-                    span: key.span.clone(),
-                }),
-                // A card that carries nothing needs no address.
-                None if names.is_empty() => {}
-                None => {
-                    let at = self
-                        .vars
-                        .get_entry("macs")
-                        .map_or(self.span, |(k, _)| &k.span);
-                    self.diags.push(
-                        at.error(format!(
-                            "the host `{}` has no MAC address for `{}`",
-                            self.name, key.text
-                        ))
-                        .related(&key.span, "it has networks here"),
-                    );
-                }
-            }
-        }
-        for (name, (_, span)) in macs {
-            if !map.contains_key(name) {
-                self.diags
-                    .push(span.warning(format!("`nics` gives no networks to `{name}`")));
-            }
-        }
-        self.needed(node, groups, &carried);
-        nics
-    }
-
-    fn macs(&mut self) -> Option<IndexMap<&'a str, (MacAddress, &'a Span)>> {
-        let map = self.var("macs")?.as_map("`macs`", self.diags)?;
-        let mut macs = IndexMap::new();
-        for (key, node) in map {
-            let name = key.text.as_str();
-            // An interface's name has at most 15 characters, and `.4094` may be added for a VLAN.
-            let fits = (1..=10).contains(&name.len())
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-            if !fits {
-                self.diags.push(
-                    key.error(format!("`{name}` cannot be the name of a card"))
-                        .expected("at most 10 letters, digits, `-` and `_`"),
-                );
-                continue;
-            }
-            let Some(text) = node.as_str("a MAC address", self.diags) else {
-                continue;
-            };
-            match text.parse() {
-                Ok(mac) => {
-                    macs.insert(name, (mac, &node.span));
-                }
-                Err(error) => {
-                    let error: MacAddressError = error;
-                    let fault = node
-                        .error(error.to_string())
-                        .expected("six pairs of hexadecimal digits, as in `\"52:54:00:12:34:56\"`");
-                    self.diags.push(if text.contains("{{") {
-                        fault.hint("templates are not evaluated here")
-                    } else {
-                        fault
-                    });
-                }
-            }
-        }
-        Some(macs)
-    }
-
-    /// The networks on one card.
-    fn carried(
-        &mut self,
-        node: &Node,
-        networks: Option<&IndexMap<NetworkName, Network>>,
-        carried: &mut IndexMap<NetworkName, Span>,
-    ) -> Vec<NetworkName> {
-        let items = match &node.value {
-            Value::Null => return Vec::new(),
-            Value::String(_) => std::slice::from_ref(node),
-            _ => match node.as_seq("the networks of a card", self.diags) {
-                Some(items) => items,
-                None => return Vec::new(),
-            },
-        };
-        let mut names: Vec<NetworkName> = Vec::new();
-        let mut untagged: Option<NetworkName> = None;
-        for item in items {
-            let Some(text) = item.as_str("a network's name", self.diags) else {
-                continue;
-            };
-            let Ok(name) = text.parse::<NetworkName>() else {
-                let words = NetworkName::words();
-                self.diags.push(
-                    item.error(format!("there is no network `{text}`"))
-                        .expected(format!("one of `{}`", words.join("`, `")))
-                        .suggest(text, words),
-                );
-                continue;
-            };
-            if let Some(first) = carried.get(&name) {
-                self.diags.push(
-                    item.error(format!("`nics` names the network `{name}` twice"))
-                        .related(first, "first named here"),
-                );
-                continue;
-            }
-            carried.insert(name, item.span.clone());
-            match networks.map(|all| all.get(&name)) {
-                Some(None) => {
-                    self.diags.push(
-                        item.error(format!("`networks.yml` does not describe `{name}`"))
-                            .hint(format!("add `{name}: {{cidr: ...}}` there")),
-                    );
-                    continue;
-                }
-                Some(Some(network)) if network.vlan.is_none() => {
-                    if let Some(other) = untagged {
-                        self.diags.push(
-                            item.error(format!(
-                                "`{other}` and `{name}` share a card and both lack a VLAN tag"
-                            ))
-                            .hint("set `vlan` of one of them in `networks.yml`"),
-                        );
-                    }
-                    untagged = Some(name);
-                }
-                Some(Some(network)) => {
-                    let twin = names.iter().find(|other| {
-                        networks
-                            .and_then(|all| all.get(*other))
-                            .and_then(|n| n.vlan)
-                            == network.vlan
-                    });
-                    if let Some(other) = twin {
-                        self.diags.push(item.error(format!(
-                            "`{other}` and `{name}` share a card and the same VLAN tag"
-                        )));
-                    }
-                }
-                None => {}
-            }
-            names.push(name);
-        }
-        names
-    }
-
-    /// The networks that every node, and every controller, must be on.
-    fn needed(&mut self, nics: &Node, groups: &[String], carried: &IndexMap<NetworkName, Span>) {
-        let at = &nics.span;
-        for (name, purpose) in [
-            (NetworkName::Pxe, "it is installed through it"),
-            (NetworkName::Mgmt, "the services talk to each other there"),
-        ] {
-            if !carried.contains_key(&name) {
-                self.diags
-                    .push(at.error(format!("no card carries `{name}`")).hint(purpose));
-            }
-        }
-        let controller = groups.iter().any(|group| group == "controller");
-        if controller && !carried.contains_key(&NetworkName::App) {
-            self.diags.push(
-                at.error("no card of a controller carries `app`")
-                    .hint("the public end points and floating addresses are on it"),
-            );
-        }
     }
 
     fn bmc(
@@ -534,7 +343,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn number(node: &Node, what: &str, min: i64, max: i64, diags: &mut Diagnostics) -> Option<u32> {
+pub(crate) fn number(
+    node: &Node,
+    what: &str,
+    min: i64,
+    max: i64,
+    diags: &mut Diagnostics,
+) -> Option<u32> {
     let number = node.as_int(what, diags)?;
     if (min..=max).contains(&number) {
         return u32::try_from(number).ok();

@@ -7,6 +7,7 @@
 //! `network-plan`), opens no connections, and never writes.
 
 mod assemble;
+mod cards;
 mod files;
 mod groups;
 mod host;
@@ -16,18 +17,23 @@ mod literal;
 mod mac;
 mod network;
 mod networks_file;
+mod nic;
+mod nics_entry;
 mod pattern;
 mod plain;
 mod range;
+mod traffic;
 mod vars;
 
 pub use assemble::assemble;
 pub use files::{Files, TextFile, VarsFile};
-pub use host::{Bmc, Firmware, Host, LabMachine, Nic};
+pub use host::{Bmc, Firmware, Host, LabMachine};
 pub use mac::{MacAddress, MacAddressError};
 pub use network::{Network, NetworkName, Ranges};
+pub use nic::{Bond, BondMode, CardMatch, Carrier, HashPolicy, LacpRate, Nic, Speed};
 pub use plain::{PlainHost, PlainInventory, PlainOptions, Unseal, plain, plain_text};
 pub use range::{AddressRange, AddressRangeError};
+pub use traffic::{Traffic, TrafficKind};
 
 use diagnostics::Diagnostics;
 use indexmap::IndexMap;
@@ -48,6 +54,7 @@ pub struct Inventory {
     pub groups: IndexMap<String, Vec<String>>,
     /// In the order of [`NetworkName::ALL`].
     pub networks: IndexMap<NetworkName, Network>,
+    pub traffic: Traffic,
 }
 
 impl Inventory {
@@ -75,5 +82,7 @@ pub fn load(dir: &Path) -> (Inventory, Diagnostics) {
     (inventory, diags)
 }
 
+#[cfg(test)]
+mod cards_tests;
 #[cfg(test)]
 mod tests;

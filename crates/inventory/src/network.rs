@@ -83,6 +83,8 @@ pub struct Network {
     pub vlan: Option<u16>,
     /// Bytes; 1500 unless set.
     pub mtu: u16,
+    /// Bytes that packets of instances must be able to have; only on `private`, which tunnels them.
+    pub instance_mtu: Option<u16>,
     pub gateway: Option<Ipv4Addr>,
     pub dns: Vec<IpAddr>,
     pub ranges: Ranges,

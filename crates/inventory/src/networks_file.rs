@@ -2,6 +2,7 @@
 
 use crate::network::{Network, NetworkName, Ranges};
 use crate::range::AddressRange;
+use crate::traffic::{self, Chosen};
 use diagnostics::Diagnostics;
 use indexmap::IndexMap;
 use ipnetwork::Ipv4Network;
@@ -9,26 +10,42 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use yaml_source::{Fault, Key, Map, Node, Value};
 
-pub(crate) fn parse(root: &Node, diags: &mut Diagnostics) -> IndexMap<NetworkName, Network> {
+/// What `networks.yml` says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NetworksFile {
+    pub networks: IndexMap<NetworkName, Network>,
+    pub traffic: Chosen,
+}
+
+pub(crate) fn parse(root: &Node, diags: &mut Diagnostics) -> NetworksFile {
     let mut networks = IndexMap::new();
     let Some(top) = root.as_map("`networks.yml`", diags) else {
-        return networks;
+        return NetworksFile::default();
     };
     // The networks may stand alone or below the key `networks`.
     let map = match top.get("networks") {
-        Some(node) if top.len() == 1 => match node.as_map("`networks`", diags) {
-            Some(map) => map,
-            None => return networks,
-        },
+        Some(node)
+            if top
+                .keys()
+                .all(|key| ["networks", TRAFFIC].contains(&&*key.text)) =>
+        {
+            match node.as_map("`networks`", diags) {
+                Some(map) => map,
+                None => return NetworksFile::default(),
+            }
+        }
         _ => top,
     };
     for (key, node) in map {
+        if key.text == TRAFFIC {
+            continue;
+        }
         let Ok(name) = key.text.parse::<NetworkName>() else {
             let words = NetworkName::words();
             diags.push(
                 key.error(format!("there is no network `{}`", key.text))
                     .expected(format!("one of `{}`", words.join("`, `")))
-                    .suggest(&key.text, words),
+                    .suggest(&key.text, words.into_iter().chain([TRAFFIC])),
             );
             continue;
         };
@@ -38,10 +55,30 @@ pub(crate) fn parse(root: &Node, diags: &mut Diagnostics) -> IndexMap<NetworkNam
     }
     networks.sort_unstable_keys();
     overlaps(&networks, map, diags);
-    networks
+    let traffic = top
+        .get(TRAFFIC)
+        .filter(|node| !node.is_null())
+        .map(|node| traffic::parse(node, &networks, diags))
+        .unwrap_or_default();
+    NetworksFile { networks, traffic }
 }
 
-const KEYS: [&str; 7] = ["cidr", "vlan", "mtu", "gateway", "dns", "ranges", "via"];
+/// Beside the networks: which of them carries what.
+const TRAFFIC: &str = "traffic";
+const KEYS: [&str; 8] = [
+    "cidr",
+    "vlan",
+    "mtu",
+    "instance_mtu",
+    "gateway",
+    "dns",
+    "ranges",
+    "via",
+];
+/// What IPv6 needs at least (RFC 8200, section 5), and the largest frames that switches commonly take.
+pub(crate) const MTU: std::ops::RangeInclusive<i64> = 1280..=9216;
+/// What a tunnel adds to a packet: IPv4 20, UDP 8, Geneve 8 and OVN's options 8 (RFC 8926), Ethernet 14.
+const TUNNEL: u16 = 58;
 
 fn network(name: NetworkName, key: &Key, node: &Node, diags: &mut Diagnostics) -> Option<Network> {
     let what = format!("the network `{name}`");
@@ -58,9 +95,10 @@ fn network(name: NetworkName, key: &Key, node: &Node, diags: &mut Diagnostics) -
         );
     }
     let mtu = match map.get("mtu").filter(|node| !node.is_null()) {
-        Some(node) => number(node, "`mtu`", 576, 9216, diags).unwrap_or(1500),
+        Some(node) => number(node, "`mtu`", *MTU.start(), *MTU.end(), diags).unwrap_or(1500),
         None => 1500,
     };
+    let instance_mtu = instance_mtu(name, mtu, map, key, diags);
     let dns = dns(map, diags);
     let via = via(map, diags);
     let cidr_node = map.required("cidr", &what, &key.span, diags)?;
@@ -70,6 +108,7 @@ fn network(name: NetworkName, key: &Key, node: &Node, diags: &mut Diagnostics) -
         cidr,
         vlan,
         mtu,
+        instance_mtu,
         gateway: None,
         dns,
         ranges: Ranges::default(),
@@ -90,6 +129,51 @@ fn network(name: NetworkName, key: &Key, node: &Node, diags: &mut Diagnostics) -
         );
     }
     Some(network)
+}
+
+/// Checks that the tunnels' network has room for what instances send.
+fn instance_mtu(
+    name: NetworkName,
+    mtu: u16,
+    map: &Map,
+    key: &Key,
+    diags: &mut Diagnostics,
+) -> Option<u16> {
+    let entry = map
+        .get_entry("instance_mtu")
+        .filter(|(_, node)| !node.is_null());
+    if name != NetworkName::Private {
+        if let Some((key, _)) = entry {
+            diags.push(
+                key.error(format!("the network `{name}` has no `instance_mtu`"))
+                    .hint("instances' packets are tunnelled over `private`: set it there"),
+            );
+        }
+        return None;
+    }
+    let wanted =
+        entry.and_then(|(_, node)| number(node, "`instance_mtu`", *MTU.start(), *MTU.end(), diags));
+    // Without a wish, as much as IPv6 needs.
+    let least = wanted.unwrap_or(1280) + TUNNEL;
+    if mtu < least {
+        let at = map.get("mtu").map_or(&key.span, |node| &node.span);
+        let fault = at
+            .error(format!(
+                "the `mtu` of `private` is {mtu}, too small for the tunnels of instances"
+            ))
+            .expected(format!("at least {least}"));
+        diags.push(match (wanted, entry) {
+            (Some(wanted), Some((key, _))) => fault
+                .related(&key.span, format!("{wanted} of it are the instances'"))
+                .hint(format!(
+                    "a tunnel adds {TUNNEL} bytes to each packet (Geneve over IPv4)"
+                )),
+            _ => fault.hint(format!(
+                "a tunnel adds {TUNNEL} bytes to each packet, and IPv6 needs packets of 1280"
+            )),
+        });
+    }
+    wanted
 }
 
 fn via(map: &Map, diags: &mut Diagnostics) -> Option<NetworkName> {

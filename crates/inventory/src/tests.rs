@@ -5,14 +5,14 @@ use crate::files::{Files, TextFile, VarsFile};
 use proptest::prelude::*;
 use serde_json::json;
 
-fn text(name: &str, text: &str) -> TextFile {
+pub(crate) fn text(name: &str, text: &str) -> TextFile {
     TextFile {
         name: name.into(),
         text: text.into(),
     }
 }
 
-fn vars(folder: &str, owner: &str, content: &str) -> VarsFile {
+pub(crate) fn vars(folder: &str, owner: &str, content: &str) -> VarsFile {
     VarsFile {
         owner: owner.into(),
         file: text(&format!("{folder}/{owner}.yml"), content),
@@ -34,12 +34,12 @@ fn shipped_inventories_have_no_faults() {
     assert_eq!(lab.hosts.keys().collect::<Vec<_>>(), ["node-1", "node-2"]);
     assert_eq!(lab.hosts["node-2"].lab.firmware, Firmware::UefiPxe);
     assert_eq!(lab.hosts["node-1"].fqdn(), "node-1.domain.tld");
-    let nic = lab.hosts["node-1"]
-        .nic_on(NetworkName::App)
-        .expect("a card");
+    let Some(Carrier::Card(nic)) = lab.hosts["node-1"].carrier_of(NetworkName::App) else {
+        panic!("`app` is on a card");
+    };
     assert_eq!(
-        (nic.name.as_str(), nic.mac.to_string().as_str()),
-        ("eth4", "52:54:00:20:01:04")
+        (nic.name.as_str(), nic.mac),
+        ("eth4", "52:54:00:20:01:04".parse().ok())
     );
 
     let datacenter = shipped("datacenter");
@@ -121,7 +121,7 @@ app: {cidr: 10.0.2.0/24, ranges: {floating: 10.0.2.100-10.0.2.199}}
 ipmi: {cidr: 10.0.3.0/24}
 ";
 
-fn faults(files: &Files) -> String {
+pub(crate) fn faults(files: &Files) -> String {
     let (_, diags) = assemble(files);
     assert!(diags.has_errors());
     diags.to_string()

@@ -63,9 +63,8 @@ impl Desk<'_> {
         for (node, networks) in &given.nodes {
             let host = self.inventory.hosts.get(node);
             for (network, address) in networks {
-                let needed = host.is_some_and(|host| {
-                    host.nic_on(*network).is_some() && has_address(host, *network)
-                });
+                let needed =
+                    host.is_some_and(|host| host.carries(*network) && has_address(host, *network));
                 self.keep(*network, *address, &format!("`{node}`"), needed);
             }
         }
@@ -172,7 +171,7 @@ impl Desk<'_> {
 
     fn give_nodes(&mut self) {
         for host in self.inventory.hosts.values() {
-            for network in host.nics.iter().flat_map(|nic| &nic.networks) {
+            for network in host.carriers().flat_map(|carrier| carrier.networks()) {
                 let has = self
                     .given
                     .nodes

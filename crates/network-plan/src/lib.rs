@@ -2,7 +2,7 @@
 //!
 //! [`plan`] is a function of its arguments: no files, no clock, no chance. The same inventory and
 //! allocations give the same plan, and an address once given stays with its owner, also while that is
-//! missing from the inventory. [`seed_files`] writes a node's part of the plan as files for
+//! missing from the inventory. [`network_files`] writes a node's part of the plan as files for
 //! systemd-networkd.
 //!
 //! This crate does not know where allocations are kept, nor who configures anything.
@@ -12,8 +12,10 @@ mod plan;
 mod seed;
 mod table;
 
-pub use plan::{Allocations, BmcPlan, Interface, NetworkPlan, NodePlan, PlannedNetwork, Vips};
-pub use seed::{SeedFile, seed_files};
+pub use plan::{
+    Allocations, BmcPlan, Bond, Card, Interface, NetworkPlan, NodePlan, PlannedNetwork, Vips,
+};
+pub use seed::{FOLDER, HEADER, SeedFile, UnknownCards, name_files, network_files};
 
 use diagnostics::Diagnostics;
 use inventory::Inventory;

@@ -1,14 +1,14 @@
 //! A node's part of the plan as files: systemd-networkd's units, `hosts`, `resolv.conf`.
 //!
 //! Cards are matched by the address burnt into them: the order in which a kernel finds them is no
-//! one's promise, and bridges and VLANs that inherit a card's address must not match.
+//! one's promise, and bonds, bridges and VLANs that inherit a card's address must not match.
 
-use crate::plan::{Interface, NetworkPlan, NodePlan};
-use inventory::NetworkName;
+use crate::plan::{Bond, Card, Interface, NetworkPlan, NodePlan};
+use inventory::{BondMode, NetworkName};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// A file to be written on a node before its first start.
+/// A file to be written on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedFile {
     /// Absolute.
@@ -18,26 +18,58 @@ pub struct SeedFile {
     pub content: String,
 }
 
-const FOLDER: &str = "/etc/systemd/network";
+/// Cards whose addresses are not known yet; their names are within.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it is not known yet which cards of `{node}` are {}: the machine has not reported what it has",
+    .cards.iter().map(|card| format!("`{card}`")).collect::<Vec<_>>().join(", ")
+)]
+pub struct UnknownCards {
+    pub node: String,
+    pub cards: Vec<String>,
+}
 
-/// All files that give a node its names and addresses. Empty for a machine without cards in the
-/// inventory, which is not ours to configure.
-pub fn seed_files(plan: &NetworkPlan, node: &NodePlan) -> Vec<SeedFile> {
+/// Where systemd-networkd's units are.
+pub const FOLDER: &str = "/etc/systemd/network";
+/// The first line of each unit: a file with it is ours, and goes when the plan no longer has it.
+pub const HEADER: &str = "# Written by wright from the inventory; changes here are lost.\n";
+
+/// The units that give a node its cards, bonds, VLANs and addresses. Empty for a machine without cards in the
+/// inventory, which is not ours to configure. They depend on nothing but `node`.
+///
+/// # Errors
+/// Cards that only the machine itself can tell apart, and has not yet: see [`NodePlan::with_macs`].
+pub fn network_files(node: &NodePlan) -> Result<Vec<SeedFile>, UnknownCards> {
+    let unknown: Vec<String> = node.unknown_cards().map(|card| card.name.clone()).collect();
+    if !unknown.is_empty() {
+        return Err(UnknownCards {
+            node: node.name.clone(),
+            cards: unknown,
+        });
+    }
+    let mut files = Vec::new();
+    for card in &node.cards {
+        let on_it = on(node, &card.name);
+        if !on_it.is_empty() || card.bond.is_some() {
+            cable(card, &on_it, &mut files);
+        }
+    }
+    for bond in &node.bonds {
+        let on_it = on(node, &bond.name);
+        bonded(node, bond, &on_it, &mut files);
+    }
+    for file in &mut files {
+        file.content.insert_str(0, HEADER);
+    }
+    Ok(files)
+}
+
+/// `/etc/hosts` and `/etc/resolv.conf`.
+pub fn name_files(plan: &NetworkPlan, node: &NodePlan) -> Vec<SeedFile> {
     if node.interfaces.is_empty() {
         return Vec::new();
     }
-    let mut files = Vec::new();
-    let mut nics: Vec<&str> = Vec::new();
-    for interface in &node.interfaces {
-        if !nics.contains(&interface.nic.as_str()) {
-            nics.push(&interface.nic);
-        }
-    }
-    for nic in nics {
-        let on_it: Vec<&Interface> = node.interfaces.iter().filter(|i| i.nic == nic).collect();
-        card(nic, &on_it, &mut files);
-    }
-    files.push(file("/etc/hosts", hosts(plan, node)));
+    let mut files = vec![file("/etc/hosts", hosts(plan, node))];
     let servers: Vec<String> = node
         .interfaces
         .iter()
@@ -60,22 +92,78 @@ fn file(path: impl Into<String>, content: String) -> SeedFile {
     }
 }
 
-/// One card: its name, its untagged network, its VLANs, and the bridges that take them.
-fn card(nic: &str, interfaces: &[&Interface], files: &mut Vec<SeedFile>) {
-    let Some(mac) = interfaces.first().map(|interface| interface.mac) else {
-        return;
-    };
+fn on<'a>(node: &'a NodePlan, carrier: &str) -> Vec<&'a Interface> {
+    node.interfaces
+        .iter()
+        .filter(|i| i.nic == carrier)
+        .collect()
+}
+
+/// One card: its name, and either its bond or what lies on it.
+fn cable(card: &Card, interfaces: &[&Interface], files: &mut Vec<SeedFile>) {
+    let (name, mtu) = (&card.name, card.mtu);
+    let mac = card.mac.map(|mac| mac.to_string()).unwrap_or_default();
     let matching = format!("[Match]\nPermanentMACAddress={mac}\n");
     files.push(file(
-        format!("{FOLDER}/10-{nic}.link"),
-        format!("{matching}\n[Link]\nName={nic}\n"),
+        format!("{FOLDER}/10-{name}.link"),
+        format!("{matching}\n[Link]\nName={name}\n"),
     ));
-    // The card must let the largest frames of its networks through.
-    let mtu = interfaces.iter().map(|i| i.mtu).max().unwrap_or(1500);
+    match &card.bond {
+        Some(bond) => files.push(file(
+            format!("{FOLDER}/20-{name}.network"),
+            // A bond is there to do without a member: none of them is waited for.
+            format!(
+                "{matching}\n[Link]\nMTUBytes={mtu}\nRequiredForOnline=no\n\n[Network]\nBond={bond}\n{}",
+                addresses(None)
+            ),
+        )),
+        None => carrier(name, &matching, mtu, interfaces, files),
+    }
+}
+
+/// A bond, and what lies on it. It bears its first member's address, so that it has the same after every start.
+fn bonded(node: &NodePlan, bond: &Bond, interfaces: &[&Interface], files: &mut Vec<SeedFile>) {
+    let (name, mtu) = (&bond.name, bond.mtu);
+    let mut text = format!("[NetDev]\nName={name}\nKind=bond\nMTUBytes={mtu}\n");
+    let first = bond.members.first().and_then(|name| node.card(name));
+    if let Some(mac) = first.and_then(|card| card.mac) {
+        let _ = writeln!(text, "MACAddress={mac}");
+    }
+    let _ = write!(
+        text,
+        "\n[Bond]\nMode={}\nMIIMonitorSec={}ms\n",
+        bond.mode.as_str(),
+        bond.miimon_ms
+    );
+    if let BondMode::Lacp {
+        lacp_rate,
+        hash_policy,
+    } = bond.mode
+    {
+        let (rate, policy) = (lacp_rate.as_str(), hash_policy.as_str());
+        let _ = write!(
+            text,
+            "LACPTransmitRate={rate}\nTransmitHashPolicy={policy}\n"
+        );
+    }
+    files.push(file(format!("{FOLDER}/15-{name}.netdev"), text));
+    let matching = format!("[Match]\nName={name}\n");
+    carrier(name, &matching, mtu, interfaces, files);
+}
+
+/// What lies on a card or bond: its untagged network, its VLANs, and the bridges that take them.
+fn carrier(
+    name: &str,
+    matching: &str,
+    mtu: u16,
+    interfaces: &[&Interface],
+    files: &mut Vec<SeedFile>,
+) {
     let untagged = interfaces.iter().find(|i| i.vlan.is_none());
     let tagged: Vec<&&Interface> = interfaces.iter().filter(|i| i.vlan.is_some()).collect();
     let mut text = format!("{matching}\n[Link]\nMTUBytes={mtu}\n");
-    if untagged.is_none_or(|i| !has_own_address(i)) && tagged.is_empty() {
+    // Without an address it never counts as online; VLANs on it are waited for by themselves.
+    if untagged.is_none_or(|i| !has_own_address(i)) {
         text += "RequiredForOnline=no\n";
     }
     text += "\n[Network]\n";
@@ -83,7 +171,7 @@ fn card(nic: &str, interfaces: &[&Interface], files: &mut Vec<SeedFile>) {
         let _ = writeln!(text, "VLAN={}", interface.name);
     }
     text += &addresses(untagged.copied().filter(|i| has_own_address(i)));
-    files.push(file(format!("{FOLDER}/20-{nic}.network"), text));
+    files.push(file(format!("{FOLDER}/20-{name}.network"), text));
     for interface in &tagged {
         let (name, mtu) = (&interface.name, interface.mtu);
         let id = interface.vlan.unwrap_or_default();

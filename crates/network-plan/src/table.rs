@@ -1,6 +1,7 @@
 //! The plan as people read it.
 
-use crate::plan::NetworkPlan;
+use crate::plan::{Bond, Card, NetworkPlan};
+use inventory::{BondMode, NetworkName, TrafficKind};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for NetworkPlan {
@@ -30,19 +31,36 @@ impl Display for NetworkPlan {
             table(f, &rows)?;
         }
 
+        let laid = TrafficKind::ALL.map(|kind| (kind, self.traffic.of(kind)));
+        let laid = laid
+            .iter()
+            .filter(|(_, name)| self.networks.contains_key(name));
+        let mut rows = vec![row(["traffic", "network"])];
+        rows.extend(laid.map(|(kind, name)| vec![kind.as_str().to_owned(), name.to_string()]));
+        if rows.len() > 1 {
+            writeln!(f)?;
+            table(f, &rows)?;
+        }
+
         for node in self.nodes.values() {
             writeln!(f, "\n{} ({})", node.fqdn, node.groups.join(", "))?;
             let mut rows = Vec::new();
+            let members = node.cards.iter().filter(|card| card.bond.is_some());
+            rows.extend(members.map(member));
+            rows.extend(node.bonds.iter().map(bond));
             for interface in &node.interfaces {
                 let mut notes = Vec::new();
-                if Some(interface.mac) == node.boot_mac && interface.vlan.is_none() {
+                if interface.network == NetworkName::Pxe {
                     notes.push("boot".to_owned());
                 }
                 notes.extend(interface.gateway.map(|_| "default route".to_owned()));
                 notes.extend(interface.bridge.as_ref().map(|name| format!("on {name}")));
                 rows.push(vec![
                     format!("  {}", interface.name),
-                    interface.mac.to_string(),
+                    match node.card(&interface.nic) {
+                        Some(card) => which(card),
+                        None => String::new(),
+                    },
                     interface.network.to_string(),
                     or_dash(interface.address),
                     notes.join(", "),
@@ -61,6 +79,42 @@ impl Display for NetworkPlan {
         }
         Ok(())
     }
+}
+
+/// What a card is known by.
+fn which(card: &Card) -> String {
+    match (&card.mac, &card.matching) {
+        (Some(mac), _) => mac.to_string(),
+        (None, Some(matching)) => matching.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+fn member(card: &Card) -> Vec<String> {
+    let mut row = row(["", "", "", "", ""]);
+    row[0] = format!("  {}", card.name);
+    row[1] = which(card);
+    row[4] = format!("in {}", card.bond.as_deref().unwrap_or_default());
+    row
+}
+
+fn bond(bond: &Bond) -> Vec<String> {
+    let mut row = row(["", "", "", "", ""]);
+    row[0] = format!("  {}", bond.name);
+    row[4] = match bond.mode {
+        BondMode::ActiveBackup => format!("{}, MTU {}", bond.mode.as_str(), bond.mtu),
+        BondMode::Lacp {
+            lacp_rate,
+            hash_policy,
+        } => format!(
+            "{} {}, {}, MTU {}",
+            bond.mode.as_str(),
+            lacp_rate.as_str(),
+            hash_policy.as_str(),
+            bond.mtu
+        ),
+    };
+    row
 }
 
 fn row<const N: usize>(words: [&str; N]) -> Vec<String> {

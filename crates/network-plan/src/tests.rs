@@ -7,13 +7,22 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-fn shipped(name: &str) -> Inventory {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+fn folder(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../inventories")
-        .join(name);
-    let (inventory, diags) = inventory::load(&dir);
+        .join(name)
+}
+
+fn shipped(name: &str) -> Inventory {
+    let (inventory, diags) = inventory::load(&folder(name));
     assert!(diags.is_empty(), "{diags}");
     inventory
+}
+
+/// A node as JSON, without the path of this machine.
+fn json(name: &str, node: &NodePlan) -> String {
+    let text = serde_json::to_string_pretty(node).expect("JSON");
+    text.replace(&folder(name).display().to_string(), "INVENTORY")
 }
 
 fn fresh(inventory: &Inventory) -> (NetworkPlan, Allocations) {
@@ -69,7 +78,7 @@ fn plan_of_the_lab() {
     let (plan, allocations) = fresh(&shipped("lab"));
     insta::assert_snapshot!(plan);
     insta::assert_json_snapshot!("allocations_of_the_lab", allocations);
-    insta::assert_json_snapshot!("node_1_of_the_lab", plan.nodes["node-1"]);
+    insta::assert_snapshot!("node_1_of_the_lab", json("lab", &plan.nodes["node-1"]));
     let text = serde_json::to_string(&plan).expect("JSON");
     assert_eq!(
         serde_json::from_str::<NetworkPlan>(&text).expect("a plan"),
@@ -79,7 +88,62 @@ fn plan_of_the_lab() {
 
 #[test]
 fn plan_of_the_datacenter() {
-    insta::assert_snapshot!(fresh(&shipped("datacenter")).0);
+    let (plan, _) = fresh(&shipped("datacenter"));
+    insta::assert_snapshot!(plan);
+    let node = &plan.nodes["node-1"];
+    insta::assert_snapshot!("node_1_of_the_datacenter", json("datacenter", node));
+    let text = serde_json::to_string(&plan).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<NetworkPlan>(&text).expect("a plan"),
+        plan
+    );
+    let mgmt = node.interface_on(NetworkName::Mgmt).expect("`mgmt`");
+    let cards: Vec<&str> = node.cards_of(mgmt).map(|card| card.name.as_str()).collect();
+    assert_eq!(cards, ["net0", "net1"]);
+    // A machine is found by any of its cards.
+    let last = node.cards.last().and_then(|card| card.mac).expect("a MAC");
+    assert_eq!(plan.node_by_mac(last).expect("a node").name, "node-1");
+}
+
+#[test]
+fn cards_that_only_the_machine_can_tell_apart_are_filled_in() {
+    let text = |name: &str, text: &str| TextFile {
+        name: name.into(),
+        text: text.into(),
+    };
+    let (inventory, diags) = inventory::assemble(&Files {
+        hosts: Some(text(
+            "hosts.yml",
+            "controller: {hosts: {c-1: {macs: {pxe0: '52:54:00:00:00:01'}, nics: {
+  pxe0: [pxe], net0: {match: {driver: igb, index: 0}}, net1: {match: {driver: igb, index: 1}},
+  bond0: {bond: {members: [net0, net1], mode: active-backup}, networks: [mgmt, app], mtu: 9000}}}}}\n",
+        )),
+        networks: Some(text(
+            "networks.yml",
+            "pxe: {cidr: 10.0.0.0/24, gateway: 10.0.0.1}
+mgmt: {cidr: 10.0.1.0/24, mtu: 9000}
+app: {cidr: 10.0.2.0/24, vlan: 2}\n",
+        )),
+        ..Files::default()
+    });
+    assert!(diags.is_empty(), "{diags}");
+    let (plan, _) = fresh(&inventory);
+    let node = &plan.nodes["c-1"];
+    let mut all = format!("{plan}");
+    let unknown = network_files(node).expect_err("unknown cards");
+    assert_eq!(unknown.cards, ["net0", "net1"]);
+    all += &format!("──── {unknown}\n");
+    let found = [("net0", "52:54:00:00:00:0a"), ("net1", "52:54:00:00:00:0b")];
+    let macs = found.map(|(name, mac)| (name.to_owned(), mac.parse().expect("a MAC")));
+    let resolved = node.with_macs(&macs.into_iter().collect());
+    assert_eq!(
+        resolved.interface_on(NetworkName::App).expect("`app`").mac,
+        "52:54:00:00:00:0a".parse().ok()
+    );
+    for file in network_files(&resolved).expect("files") {
+        all += &format!("──── {}\n{}", file.path, file.content);
+    }
+    insta::assert_snapshot!(all);
 }
 
 #[test]
@@ -96,7 +160,9 @@ fn files_for_nodes() {
         ("datacenter", "node-1"),
     ] {
         let (plan, _) = fresh(&shipped(name));
-        for file in seed_files(&plan, &plan.nodes[node]) {
+        let node_plan = &plan.nodes[node];
+        let units = network_files(node_plan).expect("all addresses are in the inventory");
+        for file in units.into_iter().chain(name_files(&plan, node_plan)) {
             all += &format!(
                 "──── {name} {node} {:o} {}\n{}",
                 file.mode, file.path, file.content
@@ -115,7 +181,7 @@ fn addresses_stay() {
     assert_eq!(without.nodes["n-2"], before.nodes["n-2"]);
     // It comes back with others, and the range is now another one.
     let (after, more) = plan(
-        &sample(2, 4, "ranges: {nodes: 10.0.2.100-10.0.2.120}"),
+        &sample(3, 4, "ranges: {nodes: 10.0.2.100-10.0.2.120}"),
         &kept,
     )
     .expect("a plan");
@@ -126,9 +192,9 @@ fn addresses_stay() {
     assert_eq!(after.vips, before.vips);
     assert_eq!(
         after.nodes["n-4"].addresses[&NetworkName::Mgmt],
-        Ipv4Addr::new(10, 0, 2, 101)
+        Ipv4Addr::new(10, 0, 2, 102)
     );
-    let again = plan(&sample(2, 4, ""), &more).expect("a plan");
+    let again = plan(&sample(3, 4, ""), &more).expect("a plan");
     assert_eq!((again.0.nodes, again.1), (after.nodes, more));
 }
 
@@ -159,7 +225,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_address_is_given_twice(controllers in 1usize..4, first in 0usize..40, second in 0usize..40) {
+    fn no_address_is_given_twice(pairs in 0usize..2, first in 0usize..40, second in 0usize..40) {
+        // An even number of controllers is refused.
+        let controllers = 2 * pairs + 1;
         let mut earlier = Allocations::default();
         for computes in [first, second] {
             let inventory = sample(controllers, computes, "gateway: 10.0.2.1");

@@ -38,15 +38,34 @@ pub struct Hardware {
     pub kernel: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A network card. What an agent of an earlier version does not report is missing here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nic {
     pub name: String,
     pub mac: String,
+    /// Kernel driver, for example `ixgbe`.
+    #[serde(default)]
     pub driver: Option<String>,
     /// For example `0000:00:03.0`.
+    #[serde(default)]
     pub pci_path: Option<String>,
+    /// Of the link as it is now; `None` while it is down, and of cards that do not say.
+    #[serde(default)]
     pub speed_mbit: Option<u32>,
+    /// The highest that the card can do, whether a cable is in it or not.
+    #[serde(default)]
+    pub max_speed_mbit: Option<u32>,
+    /// Whether there is a link. A card that nobody has switched on has none.
+    #[serde(default)]
     pub carrier: bool,
+}
+
+impl Nic {
+    /// What to compare cards by: what it can do, or if it does not say, what it does.
+    #[must_use]
+    pub fn speed(&self) -> Option<u32> {
+        self.max_speed_mbit.max(self.speed_mbit)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

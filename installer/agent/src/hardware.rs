@@ -1,7 +1,9 @@
 //! What a machine is made of, read from `/sys` and `/proc` below a root folder.
 //!
 //! A missing or unreadable file is a missing fact, never an error: firmware tables of real machines
-//! are full of holes. It knows no network and writes nothing.
+//! are full of holes. It knows no network and writes nothing. What a card could do is in no file: `link_speed` asks.
+mod link_speed;
+
 use std::fs;
 use std::path::Path;
 
@@ -88,6 +90,9 @@ fn nics(root: &Path) -> Vec<Nic> {
                 // -1 or an error while the link is down, or always with virtio.
                 speed_mbit: fact(root, &format!("{base}/speed"))
                     .and_then(|speed| speed.parse().ok()),
+                max_speed_mbit: (root == Path::new("/"))
+                    .then(|| link_speed::highest(&name))
+                    .flatten(),
                 carrier: fact(root, &format!("{base}/carrier")).as_deref() == Some("1"),
                 name,
             }

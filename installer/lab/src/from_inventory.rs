@@ -26,6 +26,12 @@ pub enum SpecError {
         nic: String,
         networks: String,
     },
+    #[error(
+        "card `{nic}` of `{host}` has no address in `macs`; the lab gives cards only what stands there"
+    )]
+    NoAddress { host: String, nic: String },
+    #[error("`{host}` has the bond `{bond}`; in the lab there are no bonds")]
+    Bond { host: String, bond: String },
 }
 
 impl LabSpec {
@@ -89,6 +95,10 @@ impl LabSpec {
 
 fn machine(host: &Host, errors: &mut Vec<SpecError>) -> Machine {
     let mut nics = Vec::new();
+    errors.extend(host.bonds.iter().map(|bond| SpecError::Bond {
+        host: host.name.clone(),
+        bond: bond.name.clone(),
+    }));
     for nic in &host.nics {
         let [network] = nic.networks.as_slice() else {
             let networks: Vec<&str> = nic
@@ -107,9 +117,14 @@ fn machine(host: &Host, errors: &mut Vec<SpecError>) -> Machine {
             }
             continue;
         };
+        let Some(mac) = nic.mac else {
+            let (host, nic) = (host.name.clone(), nic.name.clone());
+            errors.push(SpecError::NoAddress { host, nic });
+            continue;
+        };
         nics.push(Nic {
             name: nic.name.clone(),
-            mac: nic.mac.to_string(),
+            mac: mac.to_string(),
             network: network.to_string(),
             boots: *network == NetworkName::Pxe,
         });

@@ -8,6 +8,7 @@ use agent_protocol::enrol::{Image, InstallOrders, NextBoot, SeedFile};
 use russh::keys::PublicKey;
 use state::{EnvironmentFolder, Store};
 
+use crate::cards::{self, CardsError};
 use crate::machine::Happening;
 use crate::nodes::{Refusal, happened};
 use crate::spec::NodeSpec;
@@ -18,6 +19,8 @@ use crate::ssh_key::{self, SshKeyError};
 pub enum ContainedError {
     #[error(transparent)]
     Key(#[from] SshKeyError),
+    #[error(transparent)]
+    Cards(#[from] CardsError),
     #[error(transparent)]
     Refusal(#[from] Refusal),
     #[error("{node}: the agent could not make it a node: {said}")]
@@ -57,7 +60,8 @@ pub async fn install(
         .await?;
         machine_id = record.machine_id.unwrap_or_default();
     }
-    let orders = orders(spec, machine_id, authorized_key);
+    let network = cards::network_files(&spec.network, None)?;
+    let orders = orders(spec, network, machine_id, authorized_key);
     let host_key = seed(&orders, root, agent).map_err(|said| ContainedError::Agent {
         node: spec.name.clone(),
         said,
@@ -70,7 +74,12 @@ pub async fn install(
     Ok(())
 }
 
-fn orders(spec: &NodeSpec, machine_id: String, authorized_key: String) -> InstallOrders {
+fn orders(
+    spec: &NodeSpec,
+    network: Vec<SeedFile>,
+    machine_id: String,
+    authorized_key: String,
+) -> InstallOrders {
     let image = &spec.image;
     InstallOrders {
         disk: None,
@@ -87,13 +96,12 @@ fn orders(spec: &NodeSpec, machine_id: String, authorized_key: String) -> Instal
         fqdn: spec.fqdn.clone(),
         machine_id,
         authorized_keys: vec![authorized_key],
-        files: files(&spec.files),
+        files: files([network, spec.files.clone()].concat()),
     }
 }
 
 /// A container's cards have no permanent address, and its root is mounted from outside.
-fn files(of_machine: &[SeedFile]) -> Vec<SeedFile> {
-    let mut files = of_machine.to_vec();
+fn files(mut files: Vec<SeedFile>) -> Vec<SeedFile> {
     for file in &mut files {
         file.content = file.content.replace("PermanentMACAddress=", "MACAddress=");
     }

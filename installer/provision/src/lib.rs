@@ -5,12 +5,14 @@
 //!
 //! - [`machine`]: node states and what leads from one to the next;
 //! - [`spec`], [`orders`]: what a node is to become, and what it is told;
+//! - [`cards`]: which card of the machine is which of the inventory;
 //! - [`nodes`], [`enrol`]: who may boot what, and the agent's reports;
 //! - [`progress`]: how far each node is, and whether it still moves;
 //! - [`provisioner`]: a run over all nodes;
 //! - [`contained`]: nodes that are containers, which come with their image;
 //! - [`manifest`], [`image`], [`agent_program`]: built images, building them, and the agent that goes into them.
 pub mod agent_program;
+pub mod cards;
 pub mod contained;
 pub mod enrol;
 pub mod image;

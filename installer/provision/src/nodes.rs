@@ -241,10 +241,13 @@ impl Nodes {
             });
         }
         self.step(mac, Step::Hardware, 0, 0);
-        if let Err(reason) = orders::check(spec, &report) {
-            self.fail(mac, &format!("hardware: {reason}")).await?;
-            return Err(Refusal::Unfit(reason));
-        }
+        let network_files = match orders::check(spec, &report) {
+            Ok(files) => files,
+            Err(reason) => {
+                self.fail(mac, &format!("hardware: {reason}")).await?;
+                return Err(Refusal::Unfit(reason));
+            }
+        };
         let kept = serde_json::to_value(&report).map_err(|source| StateError::Json {
             what: "hardware",
             source,
@@ -263,6 +266,7 @@ impl Nodes {
         let orders = orders::orders(
             spec,
             &report,
+            network_files,
             &self.base_url,
             &machine_id,
             &self.authorized_keys,

@@ -1,14 +1,16 @@
 //! From a hardware report to orders: does the machine fit, and what is it told. Values in, values out.
 use agent_protocol::PROTOCOL;
-use agent_protocol::enrol::{Hardware, Image, InstallOrders, NextBoot};
+use agent_protocol::enrol::{Hardware, Image, InstallOrders, NextBoot, SeedFile};
 
-use crate::spec::NodeSpec;
+use crate::cards;
+use crate::spec::{NodeSpec, seed_file};
 
-/// Checks a report against what inventory and image say; all that is wrong, in one text.
+/// Checks a report against what inventory and image say; all that is wrong, in one text. The files that give the
+/// node its cards are made on the way, for only the report says of some which they are.
 ///
 /// # Errors
 /// Everything that does not fit, joined by semicolons.
-pub fn check(spec: &NodeSpec, hardware: &Hardware) -> Result<(), String> {
+pub fn check(spec: &NodeSpec, hardware: &Hardware) -> Result<Vec<SeedFile>, String> {
     let mut wrong = Vec::new();
     if hardware.protocol != PROTOCOL {
         wrong.push(format!(
@@ -16,17 +18,13 @@ pub fn check(spec: &NodeSpec, hardware: &Hardware) -> Result<(), String> {
             hardware.protocol
         ));
     }
-    let found: Vec<String> = hardware
-        .nics
-        .iter()
-        .map(|nic| nic.mac.to_ascii_lowercase())
-        .collect();
-    for (name, mac) in &spec.nics {
-        if !found.contains(&mac.to_string()) {
-            wrong.push(format!(
-                "it has no card {mac}, which the inventory calls {name}"
-            ));
-        }
+    let mut files = Vec::new();
+    match cards::resolve(&spec.network, hardware) {
+        Err(faults) => wrong.push(faults.to_string()),
+        Ok(macs) => match network_plan::network_files(&spec.network.with_macs(&macs)) {
+            Err(unknown) => wrong.push(unknown.to_string()),
+            Ok(made) => files.extend(made.into_iter().map(seed_file)),
+        },
     }
     let needed = spec.image.disk_bytes;
     match &spec.disk {
@@ -55,7 +53,7 @@ pub fn check(spec: &NodeSpec, hardware: &Hardware) -> Result<(), String> {
         }
     }
     if wrong.is_empty() {
-        Ok(())
+        Ok(files)
     } else {
         Err(wrong.join("; "))
     }
@@ -65,11 +63,12 @@ fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
-/// What the node is told to do. `base_url` is the boot server's, without a slash at its end.
+/// What the node is told to do. `network_files` come from [`check`]; `base_url` is the boot server's, without a slash at its end.
 #[must_use]
 pub fn orders(
     spec: &NodeSpec,
     hardware: &Hardware,
+    network_files: Vec<SeedFile>,
     base_url: &str,
     machine_id: &str,
     authorized_keys: &[String],
@@ -95,7 +94,7 @@ pub fn orders(
         fqdn: spec.fqdn.clone(),
         machine_id: machine_id.to_owned(),
         authorized_keys: authorized_keys.to_vec(),
-        files: spec.files.clone(),
+        files: [network_files, spec.files.clone()].concat(),
     }
 }
 
@@ -107,11 +106,12 @@ mod tests {
     #[test]
     fn orders_of_a_machine_that_fits() {
         let (spec, hardware) = (spec("node-1", 1), hardware(1));
-        check(&spec, &hardware).unwrap();
+        let files = check(&spec, &hardware).unwrap();
         let keys = ["ssh-ed25519 AAAA wright".to_owned()];
         insta::assert_json_snapshot!(orders(
             &spec,
             &hardware,
+            files,
             "http://10.20.0.1:7080",
             &"0".repeat(32),
             &keys
@@ -123,7 +123,7 @@ mod tests {
         let mut hardware = hardware(1);
         hardware.kernel = "6.12.0".into();
         assert_eq!(
-            orders(&spec("node-1", 1), &hardware, "", "", &[]).next,
+            orders(&spec("node-1", 1), &hardware, Vec::new(), "", "", &[]).next,
             NextBoot::Kexec
         );
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use boot::Mac;
 use inventory::NetworkName;
 use ipnetwork::Ipv4Network;
-use network_plan::NetworkPlan;
+use network_plan::{NetworkPlan, NodePlan};
 
 use crate::manifest::ImageManifest;
 use agent_protocol::enrol::SeedFile;
@@ -20,12 +20,13 @@ pub struct NodeSpec {
     pub boot_mac: Mac,
     /// Its address on `pxe`, reserved for it while it boots.
     pub address: Ipv4Network,
-    /// Every card of the inventory: name there and MAC. The machine must have them all.
-    pub nics: Vec<(String, Mac)>,
+    /// Its part of the network plan: cards, of which the machine must have all, and what lies on them. Of some only
+    /// its hardware report tells which they are.
+    pub network: NodePlan,
     pub image: Arc<ImageManifest>,
     /// Kernel name of the disk to install on; `None`: the agent chooses.
     pub disk: Option<String>,
-    /// Files that give the installed system its names and addresses.
+    /// Files of the installed system that do not depend on its cards.
     pub files: Vec<SeedFile>,
 }
 
@@ -66,30 +67,27 @@ impl NodeSpec {
             .interface_on(NetworkName::Pxe)
             .and_then(|interface| interface.address)
             .ok_or_else(|| SpecError::NoBootAddress(node.to_owned()))?;
-        let mut nics: Vec<(String, Mac)> = Vec::new();
-        for interface in &planned.interfaces {
-            if !nics.iter().any(|(name, _)| *name == interface.nic) {
-                nics.push((interface.nic.clone(), Mac(interface.mac.octets())));
-            }
-        }
-        let files = network_plan::seed_files(plan, planned)
-            .into_iter()
-            .map(|file| SeedFile {
-                path: file.path,
-                mode: file.mode,
-                content: file.content,
-            })
-            .collect();
+        let files = network_plan::name_files(plan, planned);
         Ok(Self {
             name: planned.name.clone(),
             fqdn: planned.fqdn.clone(),
             boot_mac: Mac(boot_mac.octets()),
             address,
-            nics,
+            network: planned.clone(),
             image,
             disk,
-            files,
+            files: files.into_iter().map(seed_file).collect(),
         })
+    }
+}
+
+/// A file of the plan, in the agent's words.
+#[must_use]
+pub(crate) fn seed_file(file: network_plan::SeedFile) -> SeedFile {
+    SeedFile {
+        path: file.path,
+        mode: file.mode,
+        content: file.content,
     }
 }
 

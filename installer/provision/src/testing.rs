@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use agent_protocol::enrol::{Disk, Hardware, Nic, SeedFile};
 use boot::Mac;
+use inventory::{Files, TextFile};
+use network_plan::NodePlan;
 
 use crate::manifest::ImageManifest;
 use crate::spec::NodeSpec;
@@ -14,10 +16,7 @@ pub fn spec(name: &str, number: u8) -> NodeSpec {
         fqdn: format!("{name}.domain.tld"),
         boot_mac,
         address: format!("10.20.0.1{number}/24").parse().unwrap(),
-        nics: vec![
-            ("eth0".into(), boot_mac),
-            ("eth1".into(), Mac([0x52, 0x54, 0, 0x20, number, 1])),
-        ],
+        network: node(number),
         image: Arc::new(ImageManifest {
             name: "base".into(),
             disk_image: "/nonexistent/disk.zst".into(),
@@ -38,14 +37,44 @@ pub fn spec(name: &str, number: u8) -> NodeSpec {
     }
 }
 
+/// `pxe` on the first card, `mgmt` and `app` on the second.
+pub fn node(number: u8) -> NodePlan {
+    let nics = "{eth0: [pxe], eth1: [mgmt, app]}";
+    let macs = [0, 1].map(|card| format!("eth{card}: '52:54:00:20:{number:02x}:{card:02x}'"));
+    planned(&format!("macs: {{{}}}, nics: {nics}", macs.join(", ")))
+}
+
+/// The plan of a controller with these variables.
+pub fn planned(variables: &str) -> NodePlan {
+    let text = |name: &str, text: String| {
+        Some(TextFile {
+            name: name.into(),
+            text,
+        })
+    };
+    let networks = "pxe: {cidr: 10.20.0.0/24, gateway: 10.20.0.1}
+mgmt: {cidr: 10.20.1.0/24}
+app: {cidr: 10.20.2.0/24, vlan: 12}\n";
+    let (inventory, faults) = inventory::assemble(&Files {
+        hosts: text(
+            "hosts.yml",
+            format!("controller:\n  hosts:\n    node-1: {{{variables}}}\n"),
+        ),
+        networks: text("networks.yml", networks.into()),
+        ..Files::default()
+    });
+    assert!(!faults.has_errors(), "{faults}");
+    let (plan, _) = network_plan::plan(&inventory, &Default::default()).unwrap();
+    plan.nodes["node-1"].clone()
+}
+
 pub fn hardware(number: u8) -> Hardware {
     let nic = |card: u8| Nic {
         name: format!("eth{card}"),
         mac: format!("52:54:00:20:{number:02x}:{card:02x}"),
         driver: Some("virtio_net".into()),
-        pci_path: None,
-        speed_mbit: None,
         carrier: true,
+        ..Nic::default()
     };
     Hardware {
         protocol: agent_protocol::PROTOCOL,

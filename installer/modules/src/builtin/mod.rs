@@ -19,6 +19,7 @@ mod get_url;
 mod getent;
 mod git;
 mod group;
+mod host_network;
 mod hostname;
 mod ini_file;
 mod iptables;
@@ -95,6 +96,7 @@ pub const ALL: &[&Module] = &[
     &getent::GETENT,
     &git::GIT,
     &group::GROUP,
+    &host_network::HOST_NETWORK,
     &hostname::HOSTNAME,
     &ini_file::INI_FILE,
     &iptables::IPTABLES,

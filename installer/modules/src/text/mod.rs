@@ -8,6 +8,7 @@ pub mod glob;
 pub mod ini;
 pub mod lines;
 pub mod lvm;
+pub mod networkd;
 pub mod openpgp;
 pub mod openssl_conf;
 pub mod openssl_text;

@@ -147,9 +147,7 @@ fn nic(number: usize, mac: &str) -> Nic {
     Nic {
         name: format!("eth{number}"),
         mac: mac.into(),
-        driver: None,
-        pci_path: None,
-        speed_mbit: None,
         carrier: true,
+        ..Nic::default()
     }
 }

@@ -208,9 +208,9 @@ impl Network {
             let mut part = vec![first];
             let mut at = 0;
             while at < part.len() {
-                for other in 0..count {
-                    if !is_seen[other] && self.is_joined(part[at], other) {
-                        is_seen[other] = true;
+                for (other, seen) in is_seen.iter_mut().enumerate() {
+                    if !*seen && self.is_joined(part[at], other) {
+                        *seen = true;
                         part.push(other);
                     }
                 }

@@ -116,7 +116,9 @@ fn servers(
     next: &str,
     findings: &mut Vec<Draft>,
 ) {
-    let mut by_server: BTreeMap<&str, (Vec<(usize, &str)>, usize)> = BTreeMap::new();
+    // Of each server: the nodes that it did not answer, with what they saw, and how many asked it.
+    type Asked<'a> = (Vec<(usize, &'a str)>, usize);
+    let mut by_server: BTreeMap<&str, Asked<'_>> = BTreeMap::new();
     for node in 0..hearing.plan.nodes.len() {
         for answer in hearing.heard(node).map_or(&[][..], of) {
             let (silent, all) = by_server.entry(&answer.server).or_default();

@@ -51,7 +51,9 @@ impl Display for Node {
             rows.extend(plan.interfaces.iter().map(|interface| {
                 [
                     interface.name.clone(),
-                    interface.mac.to_string(),
+                    interface
+                        .mac
+                        .map_or_else(|| "-".to_owned(), |mac| mac.to_string()),
                     interface.network.to_string(),
                     interface
                         .address
