@@ -132,11 +132,16 @@ impl Local {
         [of("grastate.dat", true), of("ibdata1", false)]
     }
 
+    /// What cannot be read as a saved state counts as none that Galera stands for: the node never begins with it.
     fn grastate(&self) -> Result<Option<Grastate>, String> {
         let path = self.config.data_dir.join("grastate.dat");
         let text = read(&path).map_err(|error| format!("`{}`: {error}", path.display()))?;
-        text.map(|text| Grastate::parse(&text).map_err(|error| error.to_string()))
-            .transpose()
+        Ok(text.map(|text| {
+            Grastate::parse(&text).unwrap_or_else(|error| {
+                tracing::warn!("{}: {error}: its data do not count", path.display());
+                Grastate::DISOWNED
+            })
+        }))
     }
 
     /// Tells Galera that the cluster may begin here. Without a saved state there is nothing that it would mind.
@@ -160,7 +165,10 @@ fn make_safe(path: &Path) -> std::io::Result<()> {
     let Some(text) = read(path)? else {
         return Ok(());
     };
-    Grastate::parse(&text).map_err(std::io::Error::other)?;
+    // Galera, too, takes what it cannot read for nothing at all.
+    if text.trim().is_empty() || Grastate::parse(&text).is_err() {
+        return Ok(());
+    }
     let old = std::fs::symlink_metadata(path)?;
     let beside = path.with_extension("dat.wright");
     match std::fs::remove_file(&beside) {

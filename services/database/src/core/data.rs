@@ -91,9 +91,19 @@ fn fault(file: &'static str, line: usize, found: &str, expected: &'static str) -
 }
 
 impl Grastate {
+    /// What an empty file means: Galera makes it so before a node's first state transfer.
+    pub const DISOWNED: Self = Self {
+        uuid: Uuid::nil(),
+        seqno: -1,
+        safe_to_bootstrap: false,
+    };
+
     /// Reads the text of a `grastate.dat`. A file without `safe_to_bootstrap` (before Galera 3.19) says "not safe".
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         const FILE: &str = "grastate.dat";
+        if text.trim().is_empty() {
+            return Ok(Self::DISOWNED);
+        }
         let (mut uuid, mut seqno, mut safe_to_bootstrap) = (None, None, false);
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -241,6 +251,7 @@ mod tests {
             error.to_string(),
             "grastate.dat, line 4: `seqno:   12x4` where a number was expected"
         );
+        assert_eq!(Grastate::parse(""), Ok(Grastate::DISOWNED));
         let error = Grastate::parse("version: 2.1\n").unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -313,7 +324,7 @@ mod tests {
             let _ = Grastate::parse(&text);
             let _ = recovered(&text);
             let safe = Grastate::made_safe(&text);
-            if Grastate::parse(&text).is_ok() {
+            if Grastate::parse(&text).is_ok_and(|state| state != Grastate::DISOWNED) {
                 prop_assert!(Grastate::parse(&safe).unwrap().safe_to_bootstrap);
             }
         }

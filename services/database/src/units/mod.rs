@@ -66,7 +66,7 @@ pub(crate) async fn run(command: &[String], limit: Duration) -> Result<String, S
         )),
         Ok((_, Err(error))) => Err(format!("`{program}`: {error}")),
         Ok((output, Ok(status))) if status.success() => Ok(output),
-        Ok((output, Ok(status))) => Err(format!("`{program}`: {status}: {}", last(&output, 5))),
+        Ok((output, Ok(status))) => Err(format!("`{program}`: {status}: {}", reason(&output))),
     }
 }
 
@@ -80,6 +80,19 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let _ = (&mut pipe).take(MOST_OUTPUT).read_to_end(&mut kept).await;
     let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// The lines that say what went wrong, or else the last ones.
+fn reason(lines: &str) -> String {
+    let errors: Vec<&str> = lines
+        .lines()
+        .filter(|line| line.contains("[ERROR]") || line.contains("signal"))
+        .collect();
+    if errors.is_empty() {
+        last(lines, 5)
+    } else {
+        last(&errors.join("\n"), 5)
+    }
 }
 
 /// The last lines of a text, as one.

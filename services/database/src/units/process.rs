@@ -1,8 +1,7 @@
 //! The server as a process that the guard starts itself: what tests use, and a trial on a machine without systemd.
 //! It outlives the guard, and the next guard finds it by its recorded pid and start time.
 
-use super::systemd::reason;
-use super::{UnitState, Units};
+use super::{UnitState, Units, reason};
 use crate::config::ProcessConfig;
 use crate::core::data::Position;
 use async_trait::async_trait;

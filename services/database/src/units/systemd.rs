@@ -1,6 +1,6 @@
 //! The server as a unit of systemd, by `systemctl` and `journalctl`.
 
-use super::{UnitState, Units, last, run};
+use super::{UnitState, Units, reason, run};
 use crate::core::data::Position;
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
@@ -96,19 +96,6 @@ fn forget(path: &Path) -> Result<(), String> {
             Err(format!("cannot remove `{}`: {error}", path.display()))
         }
         _ => Ok(()),
-    }
-}
-
-/// The lines that say what went wrong, or else the last ones.
-pub(super) fn reason(lines: &str) -> String {
-    let errors: Vec<&str> = lines
-        .lines()
-        .filter(|line| line.contains("[ERROR]") || line.contains("signal"))
-        .collect();
-    if errors.is_empty() {
-        last(lines, 5)
-    } else {
-        last(&errors.join("\n"), 5)
     }
 }
 

@@ -65,6 +65,9 @@ impl Cluster {
             guards: [None, None, None],
             began: Instant::now(),
         };
+        // The servers run as `mysql`: rsync's daemon would not serve root's files.
+        sh(&format!("chown mysql {0}", cluster.folder.path().display()));
+        sh(&format!("chmod 755 {0}", cluster.folder.path().display()));
         let p = &cluster.prefix;
         sh(&format!("ip netns add {p}s"));
         sh(&format!("ip -n {p}s link add br0 type bridge"));
@@ -72,16 +75,16 @@ impl Cluster {
         sh(&format!("ip -n {p}s addr add 10.66.0.254/24 dev br0"));
         let template = cluster.folder.path().join("template");
         sh(&format!(
-            "mariadb-install-db --no-defaults --user=root --datadir={} --auth-root-authentication-method=socket --skip-test-db --innodb-log-file-size=8M",
+            "mariadb-install-db --no-defaults --user=mysql --datadir={} --auth-root-authentication-method=socket --skip-test-db --innodb-log-file-size=8M",
             template.display()
         ));
         for (i, node) in NODES.iter().enumerate() {
             sh(&format!("ip netns add {p}{node}"));
             sh(&format!("ip -n {p}{node} link set lo up"));
             sh(&format!(
-                "ip -n {p}s link add {node} type veth peer name eth0 netns {p}{node}"
+                "ip -n {p}s link add name to-{node} type veth peer name eth0 netns {p}{node}"
             ));
-            sh(&format!("ip -n {p}s link set {node} master br0 up"));
+            sh(&format!("ip -n {p}s link set to-{node} master br0 up"));
             sh(&format!("ip -n {p}{node} link set eth0 up"));
             sh(&format!(
                 "ip -n {p}{node} addr add 10.66.0.{}/24 dev eth0",
@@ -89,6 +92,7 @@ impl Cluster {
             ));
             let place = cluster.place(i);
             fs::create_dir_all(&place).unwrap();
+            sh(&format!("chown mysql {}", place.display()));
             sh(&format!(
                 "cp -a {} {}",
                 template.display(),
@@ -120,7 +124,7 @@ impl Cluster {
         let at = place.display();
         let server = format!(
             "[mariadbd]
-user=root
+user=mysql
 datadir={at}/data
 socket={at}/s.sock
 pid-file={at}/mariadbd.pid
@@ -242,7 +246,7 @@ output = \"{at}/server.log\"
     pub fn cable(&self, i: usize, up: bool) {
         let state = if up { "up" } else { "down" };
         sh(&format!(
-            "ip -n {}s link set {} {state}",
+            "ip -n {}s link set to-{} {state}",
             self.prefix, NODES[i]
         ));
     }
@@ -285,6 +289,13 @@ output = \"{at}/server.log\"
 
     pub fn bootstrap(&self, i: usize) -> Result<(), String> {
         self.call(|peers| async move { peers.bootstrap(Self::address(i)).await })
+    }
+
+    /// As the command says that the guard names when a node's data must be set aside.
+    pub fn set_data_aside(&self, i: usize) {
+        let data = self.data(i);
+        fs::rename(&data, data.with_extension("old")).unwrap();
+        sh(&format!("install -d -o mysql -m 0755 {}", data.display()));
     }
 
     /// What a load balancer sees: the status line's number and the body.
@@ -335,7 +346,7 @@ output = \"{at}/server.log\"
     fn tell(&self) {
         for (i, node) in NODES.iter().enumerate() {
             println!("--- {node}: {:?}", self.state(i));
-            for (file, lines) in [("guard.log", 60), ("server.log", 40)] {
+            for (file, lines) in [("guard.log", 60), ("server.log", 120)] {
                 let path = self.place(i).join(file);
                 let text = fs::read(path).unwrap_or_default();
                 let text = String::from_utf8_lossy(&text).into_owned();
