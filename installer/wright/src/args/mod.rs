@@ -5,6 +5,7 @@
 //! `commands/<group>.rs` or `commands/<group>/<verb>.rs`, a line in `commands::run`.
 
 pub mod build;
+pub mod database;
 pub mod deploy;
 pub mod lab;
 pub mod log;
@@ -110,6 +111,9 @@ pub enum Command {
     Up(up::UpArgs),
     /// Stop what `wright up` runs
     Down,
+    /// Look at the database's cluster, and decide where its guards must not
+    #[command(subcommand)]
+    Database(database::DatabaseCommand),
     /// Run one service of a deployed cloud
     Serve(serve::ServeArgs),
 }
@@ -142,6 +146,7 @@ impl Command {
             | Self::Node(_)
             | Self::Up(_)
             | Self::Down
+            | Self::Database(_)
             | Self::Serve(_) => false,
         }
     }

@@ -25,4 +25,6 @@ pub enum ServiceName {
     Compute,
     /// The agent of a compute node
     ComputeAgent,
+    /// The guard of the database's cluster, on a controller
+    Database,
 }

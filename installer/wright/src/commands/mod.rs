@@ -5,6 +5,7 @@ mod apply;
 mod build;
 mod check;
 mod compute_agent;
+mod database;
 mod deploy;
 mod drift;
 mod lab;
@@ -45,6 +46,7 @@ pub async fn run(
         Command::Node(command) => node::run(command, settings, printer).await,
         Command::Up(args) => up::run(args, settings, printer).await,
         Command::Down => up::down(settings, printer).await,
+        Command::Database(command) => database::run(command, printer).await,
         Command::Serve(args) => serve::run(args).await,
     }
 }

@@ -10,6 +10,7 @@ pub async fn run(args: ServeArgs) -> Result<ExitStatus, CommandError> {
     let file = &args.config;
     match args.service {
         ServiceName::ComputeAgent => return super::compute_agent::run(file).await,
+        ServiceName::Database => ::database::serve(::database::config::load(file)?).await,
         ServiceName::Compute => {
             let (settings, own) = load(file)?;
             run_alone("compute", &settings, |ctx| compute::start(ctx, own)).await
