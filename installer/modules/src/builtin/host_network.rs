@@ -115,7 +115,9 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         devices: change.new_devices(),
     };
     let armed = arm(context, &change, &pending, goal.timeout + TIMER_LATER)?;
-    let tried = apply(context, &change).and_then(|()| goal.prove(context));
+    let tried = apply(context, &change)
+        .and_then(|()| goal.prove(context))
+        .and_then(|()| still_there(context, &wished));
     let late = armed.elapsed() + TIMER_NEAR >= goal.timeout + TIMER_LATER;
     match tried {
         Ok(()) if !late => {
@@ -319,6 +321,17 @@ fn apply(context: &mut Context<'_>, change: &Change) -> Result<(), Fault> {
     put(context, &change.after)?;
     let outdated = change.outdated_devices();
     take_effect(context, &outdated)
+}
+
+/// What was proved must be what was wished, and not what somebody put back meanwhile.
+fn still_there(context: &Context<'_>, wished: &Files) -> Result<(), Fault> {
+    let differs = networkd::change(&units(context)?, wished);
+    if pending(context)?.is_some() && differs.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::new(format!(
+        "somebody else changed the files in {FOLDER} meanwhile"
+    )))
 }
 
 fn put(context: &mut Context<'_>, files: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {

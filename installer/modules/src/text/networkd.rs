@@ -130,7 +130,8 @@ pub const KEPT: &str = "/var/lib/wright/host-network";
 pub const UNIT: &str = "wright-network-rollback";
 
 /// The service that puts the old files back without anybody's help: by its timer, or at a start of the node before
-/// networkd's. A list of commands and no script; the mark goes last, so that it can be begun anew.
+/// networkd's. A list of commands and no script; the mark goes last, so that it can be begun anew. It is not wanted by
+/// networkd itself, whose every restart would take the change back.
 pub fn rollback_service(change: &Change) -> String {
     let mut text = format!(
         "# Written by wright\n\
@@ -160,7 +161,7 @@ pub fn rollback_service(change: &Change) -> String {
          ExecStart=-/bin/systemctl --no-block try-restart systemd-networkd.service\n\
          \n\
          [Install]\n\
-         WantedBy=systemd-networkd.service\n"
+         WantedBy=sysinit.target\n"
     );
     text
 }
