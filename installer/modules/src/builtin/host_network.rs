@@ -350,10 +350,12 @@ fn put(context: &mut Context<'_>, files: &BTreeMap<String, Option<String>>) -> R
     sync(context, FOLDER)
 }
 
-/// Lets networkd read its files. Devices that it would leave as they are must go first.
+/// Lets networkd read its files. It takes back by itself the addresses that it gave, but only as long as it runs; so it
+/// is started anew after that, where it would leave devices as they are.
 fn take_effect(context: &mut Context<'_>, outdated: &[String]) -> Result<(), Fault> {
+    context.must(&["networkctl", "reload"])?;
     if outdated.is_empty() {
-        return context.must(&["networkctl", "reload"]).map(drop);
+        return Ok(());
     }
     for device in outdated {
         // One that is not there need not go.

@@ -152,6 +152,8 @@ pub fn rollback_service(change: &Change) -> String {
     if change.before.values().any(Option::is_some) {
         let _ = writeln!(text, "ExecStart=/bin/cp -a {KEPT}/old/. {FOLDER}/");
     }
+    // At a start of the node neither has anything to do yet, and fails at once.
+    text += "ExecStart=-/usr/bin/networkctl reload\n";
     for device in change.new_devices() {
         let _ = writeln!(text, "ExecStart=-/usr/bin/networkctl delete {device}");
     }
