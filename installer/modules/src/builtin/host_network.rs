@@ -115,7 +115,9 @@ fn run(context: &mut Context<'_>, args: &Args) -> Result<TaskResult, Fault> {
         devices: change.new_devices(),
     };
     let armed = arm(context, &change, &pending, goal.timeout + TIMER_LATER)?;
-    let tried = apply(context, &change).and_then(|()| goal.prove(context));
+    let tried = apply(context, &change)
+        .and_then(|()| goal.prove(context))
+        .and_then(|()| still_there(context, &wished));
     let late = armed.elapsed() + TIMER_NEAR >= goal.timeout + TIMER_LATER;
     match tried {
         Ok(()) if !late => {
@@ -321,6 +323,17 @@ fn apply(context: &mut Context<'_>, change: &Change) -> Result<(), Fault> {
     take_effect(context, &outdated)
 }
 
+/// What was proved must be what was wished, and not what somebody put back meanwhile.
+fn still_there(context: &Context<'_>, wished: &Files) -> Result<(), Fault> {
+    let differs = networkd::change(&units(context)?, wished);
+    if pending(context)?.is_some() && differs.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::new(format!(
+        "somebody else changed the files in {FOLDER} meanwhile"
+    )))
+}
+
 fn put(context: &mut Context<'_>, files: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
     for (name, content) in files {
         let path = format!("{FOLDER}/{name}");
@@ -337,10 +350,12 @@ fn put(context: &mut Context<'_>, files: &BTreeMap<String, Option<String>>) -> R
     sync(context, FOLDER)
 }
 
-/// Lets networkd read its files. Devices that it would leave as they are must go first.
+/// Lets networkd read its files. It takes back by itself the addresses that it gave, but only as long as it runs; so it
+/// is started anew after that, where it would leave devices as they are.
 fn take_effect(context: &mut Context<'_>, outdated: &[String]) -> Result<(), Fault> {
+    context.must(&["networkctl", "reload"])?;
     if outdated.is_empty() {
-        return context.must(&["networkctl", "reload"]).map(drop);
+        return Ok(());
     }
     for device in outdated {
         // One that is not there need not go.

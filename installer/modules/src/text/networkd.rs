@@ -130,7 +130,8 @@ pub const KEPT: &str = "/var/lib/wright/host-network";
 pub const UNIT: &str = "wright-network-rollback";
 
 /// The service that puts the old files back without anybody's help: by its timer, or at a start of the node before
-/// networkd's. A list of commands and no script; the mark goes last, so that it can be begun anew.
+/// networkd's. A list of commands and no script; the mark goes last, so that it can be begun anew. It is not wanted by
+/// networkd itself, whose every restart would take the change back.
 pub fn rollback_service(change: &Change) -> String {
     let mut text = format!(
         "# Written by wright\n\
@@ -151,6 +152,8 @@ pub fn rollback_service(change: &Change) -> String {
     if change.before.values().any(Option::is_some) {
         let _ = writeln!(text, "ExecStart=/bin/cp -a {KEPT}/old/. {FOLDER}/");
     }
+    // At a start of the node neither has anything to do yet, and fails at once.
+    text += "ExecStart=-/usr/bin/networkctl reload\n";
     for device in change.new_devices() {
         let _ = writeln!(text, "ExecStart=-/usr/bin/networkctl delete {device}");
     }
@@ -160,7 +163,7 @@ pub fn rollback_service(change: &Change) -> String {
          ExecStart=-/bin/systemctl --no-block try-restart systemd-networkd.service\n\
          \n\
          [Install]\n\
-         WantedBy=systemd-networkd.service\n"
+         WantedBy=sysinit.target\n"
     );
     text
 }

@@ -192,6 +192,25 @@ fn what_was_never_confirmed_is_put_back_first() {
 }
 
 #[test]
+fn a_network_that_somebody_put_back_meanwhile_is_not_taken_for_proved() {
+    let node = Node::new();
+    node.bench.run("host_network", node.args(&[CARD]));
+    // As the timer's service would.
+    let back = format!(
+        "[ \"$1\" = reload ] && rm -f $ROOT{FOLDER}/{} $ROOT{KEPT}/pending.json",
+        VLAN.0
+    );
+    node.bench
+        .program("networkctl", &format!("{back}\nexit 0\n"));
+    let result = node.bench.run("host_network", node.args(&[CARD, VLAN]));
+    assert!(
+        result.failed && result.msg.contains("meanwhile"),
+        "{result:?}"
+    );
+    assert!(!node.bench.path(KEPT).exists());
+}
+
+#[test]
 fn a_cancel_takes_it_back() {
     let node = Node::new();
     node.bench.run("host_network", node.args(&[CARD]));
