@@ -109,6 +109,9 @@ fn gateways(
     }
 }
 
+/// The nodes that a server did not serve, with the reason, and how many asked it.
+type Asked<'a> = (Vec<(usize, &'a str)>, usize);
+
 fn servers(
     hearing: &Hearing<'_>,
     what: &str,
@@ -116,7 +119,7 @@ fn servers(
     next: &str,
     findings: &mut Vec<Draft>,
 ) {
-    let mut by_server: BTreeMap<&str, (Vec<(usize, &str)>, usize)> = BTreeMap::new();
+    let mut by_server: BTreeMap<&str, Asked<'_>> = BTreeMap::new();
     for node in 0..hearing.plan.nodes.len() {
         for answer in hearing.heard(node).map_or(&[][..], of) {
             let (silent, all) = by_server.entry(&answer.server).or_default();
