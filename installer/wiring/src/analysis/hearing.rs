@@ -208,12 +208,10 @@ impl Network {
             let mut part = vec![first];
             let mut at = 0;
             while at < part.len() {
-                for (other, seen) in is_seen.iter_mut().enumerate() {
-                    if !*seen && self.is_joined(part[at], other) {
-                        *seen = true;
-                        part.push(other);
-                    }
-                }
+                let new = |other: &usize| !is_seen[*other] && self.is_joined(part[at], *other);
+                let found: Vec<usize> = (0..count).filter(new).collect();
+                found.iter().for_each(|other| is_seen[*other] = true);
+                part.extend(found);
                 at += 1;
             }
             part.sort_unstable();

@@ -154,7 +154,7 @@ fn cells(hearing: &Hearing<'_>, networks: &[Network]) -> Vec<(String, Vec<Cell>)
             let is_well = |other: &&usize| **other != node && !broken.contains(node, **other);
             others.iter().filter(is_well).count()
         };
-        let is_sound = |node: &usize| well_with(*node, &asked) * 2 > asked.len() - 1;
+        let is_sound = |node: &usize| well_with(*node, &asked) * 2 >= asked.len() - 1;
         let mut sound: Vec<usize> = asked.iter().copied().filter(is_sound).collect();
         if sound.len() < 2 {
             sound.clone_from(&asked);

@@ -109,6 +109,9 @@ fn gateways(
     }
 }
 
+/// The nodes that a server did not serve, with the reason, and how many asked it.
+type Asked<'a> = (Vec<(usize, &'a str)>, usize);
+
 fn servers(
     hearing: &Hearing<'_>,
     what: &str,
@@ -116,8 +119,6 @@ fn servers(
     next: &str,
     findings: &mut Vec<Draft>,
 ) {
-    // Of each server: the nodes that it did not answer, with what they saw, and how many asked it.
-    type Asked<'a> = (Vec<(usize, &'a str)>, usize);
     let mut by_server: BTreeMap<&str, Asked<'_>> = BTreeMap::new();
     for node in 0..hearing.plan.nodes.len() {
         for answer in hearing.heard(node).map_or(&[][..], of) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const HOSTS: &str = "
 all:
-  vars: {nics: {eth0: [pxe], eth1: [mgmt, storage]}}
+  vars: {nics: {eth0: [pxe], eth1: [mgmt, storage, app]}}
 controller:
   hosts:
     node-1: {macs: {eth0: '52:54:00:77:01:00', eth1: '52:54:00:77:01:01'}}
@@ -26,6 +26,7 @@ const NETWORKS: &str = "
 pxe: {cidr: 10.77.0.0/24, gateway: 10.77.0.1, ranges: {nodes: 10.77.0.11-10.77.0.99}}
 mgmt: {cidr: 10.77.1.0/24, vlan: 101, ranges: {nodes: 10.77.1.11-10.77.1.99}}
 storage: {cidr: 10.77.2.0/24, vlan: 102, mtu: 3000, ranges: {nodes: 10.77.2.11-10.77.2.99}}
+app: {cidr: 10.77.3.0/24, vlan: 103, ranges: {nodes: 10.77.3.11-10.77.3.99}}
 ";
 
 /// Namespaces and SSH servers of three nodes; the fourth was never installed.
@@ -201,10 +202,10 @@ fn the_wires_of_installed_nodes_are_asked_after() {
         answer = verify(&[]);
     }
     let rows = [
-        "node-1  ok   ok    ok",
-        "node-2  ok   ok    ok",
-        "node-3  ok   ok    ok",
-        "node-4  ?    ?     ?",
+        "node-1  ok   ok    ok       ok",
+        "node-2  ok   ok    ok       ok",
+        "node-3  ok   ok    ok       ok",
+        "node-4  ?    ?     ?        ?",
     ];
     assert!(rows.iter().all(|row| answer.contains(row)), "{answer}");
     assert!(

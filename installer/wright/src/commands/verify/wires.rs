@@ -156,8 +156,20 @@ mod tests {
             links.collect::<Vec<_>>().join("\n")
         };
         let node = |name: &str| plan.nodes.iter().find(|node| node.name == name).unwrap();
-        insta::assert_snapshot!(shown(node("node-1")), @"");
-        insta::assert_snapshot!(shown(node("node-4")), @"");
+        insta::assert_snapshot!(shown(node("node-1")), @r"
+        pxe0 pxe 1500 10.40.0.20 10.40.0.1
+        net0.401 mgmt 1500 10.40.1.20 10.40.1.1
+        net0.404 app 1500 10.40.8.20 10.40.8.1
+        net1.402 storage 9000 10.40.2.20 -
+        net1.403 private 9000 10.40.3.20 -
+        ");
+        insta::assert_snapshot!(shown(node("node-4")), @r"
+        pxe0 pxe 1500 10.40.0.23 10.40.0.1
+        net0.401 mgmt 1500 10.40.1.23 10.40.1.1
+        net0.404 app 1500 - -
+        net1.402 storage 9000 10.40.2.23 -
+        net1.403 private 9000 10.40.3.23 -
+        ");
         assert_eq!(node("node-1").dns, [IpAddr::from([10, 40, 1, 1])]);
         let strangers: Vec<_> = plan
             .networks
