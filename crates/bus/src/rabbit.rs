@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// How long the broker may take for one answer.
 const OPERATION: Duration = Duration::from_secs(10);
 /// Longest pause between two attempts to connect.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Messages that one subscriber holds unacknowledged.
 const PREFETCH: u16 = 16;
@@ -237,7 +238,7 @@ impl RabbitSubscription {
 
     /// The next message, however often the connection is lost meanwhile.
     async fn receive(&mut self) -> Value {
-        let mut pause = Duration::from_millis(100);
+        let mut pause = SHORTEST_PAUSE;
         loop {
             if self
                 .open
@@ -248,10 +249,7 @@ impl RabbitSubscription {
             }
             match &mut self.open {
                 None => match self.open().await {
-                    Ok(pair) => {
-                        pause = Duration::from_millis(100);
-                        self.open = Some(pair);
-                    }
+                    Ok(pair) => self.open = Some(pair),
                     Err(error) => {
                         tracing::warn!(topic = self.topic, %error, "message broker: trying again");
                         tokio::time::sleep(pause).await;
@@ -261,7 +259,7 @@ impl RabbitSubscription {
                 // A connection may die without the stream's end: look at it every few seconds.
                 Some((_, consumer)) => {
                     match tokio::time::timeout(Duration::from_secs(5), consumer.next()).await {
-                        Err(_) => {}
+                        Err(_) => pause = SHORTEST_PAUSE,
                         Ok(Some(Ok(delivery))) => {
                             // Taken: the database is the record of the work itself.
                             if in_time(delivery.ack(BasicAckOptions::default()))
@@ -272,7 +270,12 @@ impl RabbitSubscription {
                             }
                             return serde_json::from_slice(&delivery.data).unwrap_or(Value::Null);
                         }
-                        Ok(_) => self.open = None,
+                        // A queue whose member is away takes a consumer and drops it at once, again and again.
+                        Ok(_) => {
+                            self.open = None;
+                            tokio::time::sleep(pause).await;
+                            pause = (pause * 2).min(LONGEST_PAUSE);
+                        }
                     }
                 }
             }
