@@ -31,6 +31,8 @@ pub struct Limits {
     pub ask_after: Duration,
     /// How long servers that run without a Primary component may try to find one by themselves.
     pub settle: Duration,
+    /// How long a cluster may still count a server that has ended, before that is started anew all the same.
+    pub leave: Duration,
     /// How long a server may run outside while others are Primary, before it is started anew.
     pub rejoin: Duration,
     /// The command by which the operator decides.
@@ -63,6 +65,8 @@ pub struct Situation<'a> {
     pub undecided: Duration,
     /// Since when the local server runs without being Primary.
     pub outside: Duration,
+    /// Since when it is known to be stopped.
+    pub stopped: Duration,
     /// See [`Limits`].
     pub limits: &'a Limits,
 }
@@ -126,9 +130,31 @@ pub fn decide(s: &Situation<'_>) -> Action {
         (Server::Running(_), Some((name, _))) => wait(format!(
             "the server runs outside the Primary component of `{name}` and tries to join it"
         )),
-        (Server::Stopped { data }, Some((name, running))) => join(s, *data, name, running),
+        (Server::Stopped { data }, Some((name, running))) => match still_counted(s, &heard) {
+            Some(why) => wait(why),
+            None => join(s, *data, name, running),
+        },
         (_, None) => form(s, &heard),
     }
+}
+
+/// Whether the cluster still has members that are gone, this server among them. One that comes back before the others
+/// have let go of it is a new member in the middle of their finding out who is left: observed, they then lost the
+/// Primary component altogether, or took half a minute in place of three seconds.
+fn still_counted(s: &Situation<'_>, heard: &BTreeMap<&str, &Heard>) -> Option<String> {
+    let members = heard
+        .values()
+        .filter_map(|heard| heard.server.primary())
+        .map(|running| running.members as usize)
+        .max()?;
+    // Who is not heard may be a member, and so may one that is just starting.
+    let possible = s.peers.len()
+        - heard
+            .values()
+            .filter(|heard| matches!(heard.server, Server::Stopped { .. }))
+            .count();
+    (members > possible && s.stopped < s.limits.leave)
+        .then(|| "the cluster still counts a server that has ended".to_owned())
 }
 
 /// There is a cluster: may the local server go there? Its data are overwritten if they are not of the same history.

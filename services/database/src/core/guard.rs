@@ -111,6 +111,7 @@ pub struct Guard {
     stopping: bool,
     last_primary: Duration,
     outside_since: Option<Duration>,
+    stopped_since: Option<Duration>,
     synced_since: Option<Duration>,
     action: Action,
 }
@@ -146,6 +147,7 @@ impl Guard {
             stopping: false,
             last_primary: now,
             outside_since: None,
+            stopped_since: None,
             synced_since: None,
             action: Action::Wait {
                 why: "just started".to_owned(),
@@ -229,6 +231,8 @@ impl Guard {
         self.outside_since = running
             .filter(|running| !running.primary)
             .map(|_| self.outside_since.unwrap_or(now));
+        self.stopped_since =
+            matches!(seen, Server::Stopped { .. }).then(|| self.stopped_since.unwrap_or(now));
         self.synced_since = running
             .filter(|running| running.synced())
             .map(|_| self.synced_since.unwrap_or(now));
@@ -322,14 +326,16 @@ impl Guard {
             .iter()
             .map(|(name, news)| (name.clone(), news.as_ref().map(heard)))
             .collect();
+        let age = |since: Option<Duration>| {
+            since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+        };
         decide(&Situation {
             me: &self.me,
             own: &self.own,
             peers: &peers,
             undecided: now.saturating_sub(self.last_primary),
-            outside: self
-                .outside_since
-                .map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            outside: age(self.outside_since),
+            stopped: age(self.stopped_since),
             limits: &self.limits,
         })
     }

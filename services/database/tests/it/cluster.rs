@@ -161,7 +161,7 @@ a = \"10.66.0.1:49000\"
 b = \"10.66.0.2:49000\"
 c = \"10.66.0.3:49000\"
 [times]
-ask_operator_after = 20
+ask_operator_after = 8
 settle = 4
 [process]
 command = [\"/usr/sbin/mariadbd\", \"--defaults-file={at}/my.cnf\"]

@@ -1,5 +1,7 @@
 //! The guard as a whole: its decisions over every small situation, many guards in a simulated world, and real servers.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod cluster;
 mod decide;
 mod model;

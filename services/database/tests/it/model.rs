@@ -25,6 +25,7 @@ fn limits() -> Limits {
         ask_after: Duration::from_secs(600),
         settle: Duration::from_secs(10),
         rejoin: Duration::from_secs(60),
+        leave: Duration::from_secs(20),
         bootstrap_command: "bootstrap".to_owned(),
         data_dir: "/data".to_owned(),
     }
