@@ -68,7 +68,7 @@ impl Default for Times {
         Self {
             fresh: 3,
             ask_operator_after: 600,
-            settle: 10,
+            settle: 30,
             rejoin: 60,
             leave: 20,
             recover: 600,

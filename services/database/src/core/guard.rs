@@ -111,7 +111,7 @@ pub struct Guard {
     stopping: bool,
     last_primary: Duration,
     outside_since: Option<Duration>,
-    stopped_since: Option<Duration>,
+    could_join_since: Option<Duration>,
     synced_since: Option<Duration>,
     action: Action,
 }
@@ -147,7 +147,7 @@ impl Guard {
             stopping: false,
             last_primary: now,
             outside_since: None,
-            stopped_since: None,
+            could_join_since: None,
             synced_since: None,
             action: Action::Wait {
                 why: "just started".to_owned(),
@@ -231,8 +231,6 @@ impl Guard {
         self.outside_since = running
             .filter(|running| !running.primary)
             .map(|_| self.outside_since.unwrap_or(now));
-        self.stopped_since =
-            matches!(seen, Server::Stopped { .. }).then(|| self.stopped_since.unwrap_or(now));
         self.synced_since = running
             .filter(|running| running.synced())
             .map(|_| self.synced_since.unwrap_or(now));
@@ -335,7 +333,7 @@ impl Guard {
             peers: &peers,
             undecided: now.saturating_sub(self.last_primary),
             outside: age(self.outside_since),
-            stopped: age(self.stopped_since),
+            could_join: age(self.could_join_since),
             limits: &self.limits,
         })
     }
@@ -345,6 +343,11 @@ impl Guard {
         if self.acting || self.claim.is_some() {
             return Step::Rest;
         }
+        let primary = self
+            .fresh(now)
+            .any(|(_, news)| news.report.server.primary().is_some());
+        self.could_join_since = (primary && matches!(self.own, Server::Stopped { .. }))
+            .then(|| self.could_join_since.unwrap_or(now));
         self.action = self.decide(now);
         let unread = matches!(self.own, Server::Stopped { data: None });
         // A node alone begins whatever its data are, but not before they were looked at.

@@ -92,7 +92,7 @@ fn decisions(world: &[&(bool, Server); 3], undecided: Duration) -> [Action; 3] {
             peers: &peers,
             undecided,
             outside: undecided,
-            stopped: undecided,
+            could_join: undecided,
             limits: &limits,
         })
     })
@@ -226,6 +226,14 @@ fn a_server_comes_back_only_when_the_others_have_let_go_of_it() {
     let unheard = (false, running(true, 8, 2));
     let [action, ..] = decisions(&[&own, &alone, &unheard], soon);
     assert_eq!(action, Action::Join);
+    // Two that could join do so one after the other.
+    let only = (true, running(true, 8, 1));
+    let [first, second, _] = decisions(&[&own, &own, &only], soon);
+    assert_eq!(first, Action::Join);
+    assert!(
+        matches!(&second, Action::Wait { why } if why.contains("`a` joins first")),
+        "{second:?}"
+    );
 }
 
 #[test]
@@ -245,7 +253,7 @@ fn what_is_old_counts_as_not_heard() {
             peers: &peers,
             undecided: Duration::from_secs(age),
             outside: Duration::ZERO,
-            stopped: Duration::from_secs(3600),
+            could_join: Duration::from_secs(3600),
             limits: &limits,
         })
     };
@@ -271,7 +279,7 @@ fn one_node_begins_alone_whatever_it_finds() {
             peers: &peers,
             undecided: Duration::ZERO,
             outside: Duration::ZERO,
-            stopped: Duration::from_secs(3600),
+            could_join: Duration::from_secs(3600),
             limits: &limits,
         });
         assert_eq!(action, Action::Bootstrap);

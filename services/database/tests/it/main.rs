@@ -6,3 +6,6 @@ mod cluster;
 mod decide;
 mod model;
 mod real;
+
+/// Held by each test that needs the whole machine: servers that starve lose each other.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
