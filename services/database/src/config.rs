@@ -59,6 +59,7 @@ struct Times {
     ask_operator_after: u64,
     settle: u64,
     rejoin: u64,
+    leave: u64,
     recover: u64,
 }
 
@@ -67,8 +68,9 @@ impl Default for Times {
         Self {
             fresh: 3,
             ask_operator_after: 600,
-            settle: 10,
+            settle: 30,
             rejoin: 60,
+            leave: 20,
             recover: 600,
         }
     }
@@ -214,6 +216,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Diagnostics> {
             ask_after: seconds(file.times.ask_operator_after),
             settle: seconds(file.times.settle),
             rejoin: seconds(file.times.rejoin),
+            leave: seconds(file.times.leave),
             bootstrap_command: format!("wright database bootstrap --config {name}"),
             data_dir: file.data_dir.display().to_string(),
         },

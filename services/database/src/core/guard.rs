@@ -111,6 +111,7 @@ pub struct Guard {
     stopping: bool,
     last_primary: Duration,
     outside_since: Option<Duration>,
+    could_join_since: Option<Duration>,
     synced_since: Option<Duration>,
     action: Action,
 }
@@ -146,6 +147,7 @@ impl Guard {
             stopping: false,
             last_primary: now,
             outside_since: None,
+            could_join_since: None,
             synced_since: None,
             action: Action::Wait {
                 why: "just started".to_owned(),
@@ -322,14 +324,16 @@ impl Guard {
             .iter()
             .map(|(name, news)| (name.clone(), news.as_ref().map(heard)))
             .collect();
+        let age = |since: Option<Duration>| {
+            since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+        };
         decide(&Situation {
             me: &self.me,
             own: &self.own,
             peers: &peers,
             undecided: now.saturating_sub(self.last_primary),
-            outside: self
-                .outside_since
-                .map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            outside: age(self.outside_since),
+            could_join: age(self.could_join_since),
             limits: &self.limits,
         })
     }
@@ -339,6 +343,11 @@ impl Guard {
         if self.acting || self.claim.is_some() {
             return Step::Rest;
         }
+        let primary = self
+            .fresh(now)
+            .any(|(_, news)| news.report.server.primary().is_some());
+        self.could_join_since = (primary && matches!(self.own, Server::Stopped { .. }))
+            .then(|| self.could_join_since.unwrap_or(now));
         self.action = self.decide(now);
         let unread = matches!(self.own, Server::Stopped { data: None });
         // A node alone begins whatever its data are, but not before they were looked at.

@@ -15,6 +15,7 @@ fn limits() -> Limits {
         ask_after: Duration::from_secs(600),
         settle: Duration::from_secs(10),
         rejoin: Duration::from_secs(60),
+        leave: Duration::from_secs(20),
         bootstrap_command: "wright database bootstrap --config F".to_owned(),
         data_dir: "/var/lib/mysql".to_owned(),
     }
@@ -91,6 +92,7 @@ fn decisions(world: &[&(bool, Server); 3], undecided: Duration) -> [Action; 3] {
             peers: &peers,
             undecided,
             outside: undecided,
+            could_join: undecided,
             limits: &limits,
         })
     })
@@ -206,6 +208,35 @@ fn different_histories_are_for_the_operator() {
 }
 
 #[test]
+fn a_server_comes_back_only_when_the_others_have_let_go_of_it() {
+    let own = (true, stopped(Data::At(at(1, 5))));
+    let soon = Duration::from_secs(2);
+    let counted = (true, running(true, 8, 3));
+    let [action, ..] = decisions(&[&own, &counted, &counted], soon);
+    assert!(
+        matches!(&action, Action::Wait { why } if why.contains("still counts")),
+        "{action:?}"
+    );
+    let alone = (true, running(true, 8, 2));
+    let [action, ..] = decisions(&[&own, &alone, &alone], soon);
+    assert_eq!(action, Action::Join);
+    // Not for ever, and not when the third one may be elsewhere.
+    let [action, ..] = decisions(&[&own, &counted, &counted], Duration::from_secs(20));
+    assert_eq!(action, Action::Join);
+    let unheard = (false, running(true, 8, 2));
+    let [action, ..] = decisions(&[&own, &alone, &unheard], soon);
+    assert_eq!(action, Action::Join);
+    // Two that could join do so one after the other.
+    let only = (true, running(true, 8, 1));
+    let [first, second, _] = decisions(&[&own, &own, &only], soon);
+    assert_eq!(first, Action::Join);
+    assert!(
+        matches!(&second, Action::Wait { why } if why.contains("`a` joins first")),
+        "{second:?}"
+    );
+}
+
+#[test]
 fn what_is_old_counts_as_not_heard() {
     let own = stopped(Data::At(at(1, 5)));
     let limits = limits();
@@ -222,6 +253,7 @@ fn what_is_old_counts_as_not_heard() {
             peers: &peers,
             undecided: Duration::from_secs(age),
             outside: Duration::ZERO,
+            could_join: Duration::from_secs(3600),
             limits: &limits,
         })
     };
@@ -247,6 +279,7 @@ fn one_node_begins_alone_whatever_it_finds() {
             peers: &peers,
             undecided: Duration::ZERO,
             outside: Duration::ZERO,
+            could_join: Duration::from_secs(3600),
             limits: &limits,
         });
         assert_eq!(action, Action::Bootstrap);

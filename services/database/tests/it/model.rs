@@ -25,6 +25,7 @@ fn limits() -> Limits {
         ask_after: Duration::from_secs(600),
         settle: Duration::from_secs(10),
         rejoin: Duration::from_secs(60),
+        leave: Duration::from_secs(20),
         bootstrap_command: "bootstrap".to_owned(),
         data_dir: "/data".to_owned(),
     }
@@ -700,6 +701,7 @@ fn guards_never_begin_two_clusters_and_always_bring_it_back() {
         Ok(seed) => vec![seed.parse().expect("GUARD_SEED is a number")],
         Err(_) => (0..600).collect(),
     };
+    let _alone = crate::ALONE.lock();
     let mut beginnings = 0;
     for seed in seeds {
         let mut world = World::new(seed);
