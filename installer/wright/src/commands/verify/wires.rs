@@ -1,9 +1,9 @@
 //! The network plan as wires that can be asked after.
-use inventory::{Inventory, NetworkName};
+use inventory::{BondMode, Inventory, NetworkName};
 use network_plan::{Interface, NetworkPlan, NodePlan};
 use serde_json::Value;
 use std::net::IpAddr;
-use wiring::{Link, Network, Node, Plan};
+use wiring::{Bond, Link, Network, Node, Plan};
 
 /// VRRP router ids where the inventory names no others: the defaults of the role `virtual-ip`.
 const VRRP_ID_INTERNAL: u8 = 51;
@@ -25,7 +25,7 @@ pub fn of(plan: &NetworkPlan, inventory: &Inventory, only: &[NetworkName]) -> Pl
         let links: Vec<Link> = planned
             .interfaces
             .iter()
-            .flat_map(|interface| links(plan, interface, &names))
+            .flat_map(|interface| links(plan, planned, interface, &names))
             .collect();
         // Machines without cards in the inventory are not ours to ask.
         let is_ours = !planned.interfaces.is_empty();
@@ -81,8 +81,13 @@ fn network(plan: &NetworkPlan, inventory: &Inventory, name: NetworkName) -> Netw
     }
 }
 
-/// The links of one network of a node: one for each card that its frames leave by.
-fn links(plan: &NetworkPlan, interface: &Interface, names: &[NetworkName]) -> Vec<Link> {
+/// The links of one network of a node: one for each card that its frames leave by, so each member of a bond.
+fn links(
+    plan: &NetworkPlan,
+    node: &NodePlan,
+    interface: &Interface,
+    names: &[NetworkName],
+) -> Vec<Link> {
     let Some(network) = names.iter().position(|name| *name == interface.network) else {
         return Vec::new();
     };
@@ -90,16 +95,24 @@ fn links(plan: &NetworkPlan, interface: &Interface, names: &[NetworkName]) -> Ve
         .networks
         .get(&interface.network)
         .and_then(|network| network.gateway);
-    // bonds: an interface of a bond gives a link for each member, with the bond's name.
-    vec![Link {
-        nic: interface.nic.clone(),
-        bond: None,
+    let bond = node.bonds.iter().find(|bond| bond.name == interface.nic);
+    let cards = match bond {
+        Some(bond) => bond.members.clone(),
+        None => vec![interface.nic.clone()],
+    };
+    let link = |nic: String| Link {
+        nic,
+        bond: bond.map(|bond| Bond {
+            name: bond.name.clone(),
+            aggregated: matches!(bond.mode, BondMode::Lacp { .. }),
+        }),
         network,
         vlan: interface.vlan,
         mtu: interface.mtu,
         address: interface.address.map(|address| address.ip()),
         gateway: gateway.filter(|_| interface.address.is_some()),
-    }]
+    };
+    cards.into_iter().map(link).collect()
 }
 
 /// Name servers that the node uses before its roles have run: not those behind a bridge that is yet to come.
@@ -148,27 +161,36 @@ mod tests {
                     .gateway
                     .map_or("-".to_owned(), |gateway| gateway.to_string());
                 let network = &plan.networks[link.network].name;
-                format!(
-                    "{}{tag} {network} {} {address} {gateway}",
-                    link.nic, link.mtu
-                )
+                let nic = match &link.bond {
+                    Some(bond) => format!("{} {} {}", link.nic, bond.name, bond.aggregated),
+                    None => link.nic.clone(),
+                };
+                format!("{nic}{tag} {network} {} {address} {gateway}", link.mtu)
             });
             links.collect::<Vec<_>>().join("\n")
         };
         let node = |name: &str| plan.nodes.iter().find(|node| node.name == name).unwrap();
         insta::assert_snapshot!(shown(node("node-1")), @r"
         pxe0 pxe 1500 10.40.0.20 10.40.0.1
-        net0.401 mgmt 1500 10.40.1.20 10.40.1.1
-        net0.404 app 1500 10.40.8.20 10.40.8.1
-        net1.402 storage 9000 10.40.2.20 -
-        net1.403 private 9000 10.40.3.20 -
+        net0 bond0 true.401 mgmt 1500 10.40.1.20 10.40.1.1
+        net1 bond0 true.401 mgmt 1500 10.40.1.20 10.40.1.1
+        net0 bond0 true.404 app 1500 10.40.8.20 10.40.8.1
+        net1 bond0 true.404 app 1500 10.40.8.20 10.40.8.1
+        net0 bond0 true.402 storage 9000 10.40.2.20 -
+        net1 bond0 true.402 storage 9000 10.40.2.20 -
+        net0 bond0 true.403 private 9000 10.40.3.20 -
+        net1 bond0 true.403 private 9000 10.40.3.20 -
         ");
         insta::assert_snapshot!(shown(node("node-4")), @r"
         pxe0 pxe 1500 10.40.0.23 10.40.0.1
-        net0.401 mgmt 1500 10.40.1.23 10.40.1.1
-        net0.404 app 1500 - -
-        net1.402 storage 9000 10.40.2.23 -
-        net1.403 private 9000 10.40.3.23 -
+        net0 bond0 true.401 mgmt 1500 10.40.1.23 10.40.1.1
+        net1 bond0 true.401 mgmt 1500 10.40.1.23 10.40.1.1
+        net0 bond0 true.404 app 1500 - -
+        net1 bond0 true.404 app 1500 - -
+        net0 bond0 true.402 storage 9000 10.40.2.23 -
+        net1 bond0 true.402 storage 9000 10.40.2.23 -
+        net0 bond0 true.403 private 9000 10.40.3.23 -
+        net1 bond0 true.403 private 9000 10.40.3.23 -
         ");
         assert_eq!(node("node-1").dns, [IpAddr::from([10, 40, 1, 1])]);
         let strangers: Vec<_> = plan
@@ -193,7 +215,7 @@ mod tests {
         assert!(
             plan.nodes
                 .iter()
-                .all(|node| node.links.len() == 1 && node.dns.is_empty())
+                .all(|node| node.links.len() == 2 && node.dns.is_empty())
         );
         assert!(shipped("one-machine", &[]).nodes.is_empty());
     }
