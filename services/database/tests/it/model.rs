@@ -82,7 +82,8 @@ struct Machine {
     cut_off: bool,
     /// What the guard gave to be done, and when that takes effect.
     pending: Option<(u64, Effect)>,
-    claim: Option<(u64, BTreeMap<String, Answer>)>,
+    /// Since when, how many were asked, and what they said.
+    claim: Option<(u64, usize, BTreeMap<String, Answer>)>,
     waits_for_primary: bool,
 }
 
@@ -465,7 +466,7 @@ impl World {
                 claim,
                 answer,
             } => {
-                if let Some((since, answers)) = &mut self.machines[to].claim
+                if let Some((since, _, answers)) = &mut self.machines[to].claim
                     && *since == claim
                 {
                     answers.insert(name(from), answer);
@@ -507,8 +508,8 @@ impl World {
                 });
             }
         }
-        if let Some((since, answers)) = self.machines[i].claim.clone() {
-            if answers.len() == N - 1 || now - since > 3000 {
+        if let Some((since, asked, answers)) = self.machines[i].claim.clone() {
+            if answers.len() == asked || now - since > 3000 {
                 self.machines[i].claim = None;
                 match self.machines[i].guard.promised(answers, at(now)) {
                     Ok(begin) => self.later(i, Effect::Begin(begin)),
@@ -523,7 +524,7 @@ impl World {
             Step::Start => self.later(i, Effect::Start),
             Step::Stop => self.later(i, Effect::Stop),
             Step::Claim { ask } => {
-                self.machines[i].claim = Some((now, BTreeMap::new()));
+                self.machines[i].claim = Some((now, ask.len(), BTreeMap::new()));
                 for to in (0..N).filter(|to| ask.contains(&name(*to))) {
                     self.send(Message::AskPromise {
                         from: i,
