@@ -290,10 +290,10 @@ mod tests {
         let spec = small_lab();
         let lines = veth_lines(&spec, &spec.machines[0], "wl-lab-node-1");
         insta::assert_snapshot!(lines.join("\n"), @r"
-        link add wl-dgl3h-1-eth0 mtu 1500 type veth peer name eth0 address 52:54:00:aa:01:00 mtu 1500 netns wl-lab-node-1
-        link set wl-dgl3h-1-eth0 master wl-lab-pxe up
-        link add wl-0fn5d-1-eth1 mtu 1500 type veth peer name eth1 address 52:54:00:aa:01:01 mtu 1500 netns wl-lab-node-1
-        link set wl-0fn5d-1-eth1 master wl-lab-mgmt up
+        link add wl-bo94o-1-eth0 mtu 1500 type veth peer name eth0 address 52:54:00:aa:01:00 mtu 1500 netns wl-lab-node-1
+        link set wl-bo94o-1-eth0 master wl-lab-pxe up
+        link add wl-g4eui-1-eth1 mtu 1500 type veth peer name eth1 address 52:54:00:aa:01:01 mtu 1500 netns wl-lab-node-1
+        link set wl-g4eui-1-eth1 master wl-lab-mgmt up
         ");
     }
 
