@@ -104,7 +104,7 @@ const STAGES: [Stage; 10] = [
     },
     Stage {
         name: "tests",
-        budget_minutes: 12,
+        budget_minutes: 15,
         when: When::Always,
         run: unit_and_integration,
     },
