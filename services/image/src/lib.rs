@@ -63,19 +63,20 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
             "[images] peers needs peer_secret, the same on every controller".to_owned(),
         ));
     }
-    let (files, peers) = (
-        Arc::new(files),
-        Peers::new(images.peers, images.peer_secret),
-    );
-    let peers = Arc::new(peers.map_err(|error| StartError::Config(error.to_string()))?);
-    if !peers.is_alone() {
+    let files = Arc::new(files);
+    let mut peers = None;
+    if !images.peers.is_empty() {
+        let others = Peers::new(images.peers, images.peer_secret)
+            .map_err(|error| StartError::Config(error.to_string()))?;
+        let others = Arc::new(others);
         ctx.tasks.spawn(app::copies::keep_whole(
             ctx.db.clone(),
             files.clone(),
-            peers.clone(),
+            others.clone(),
             images.max_bytes,
             ctx.shutdown.clone(),
         ));
+        peers = Some(others);
     }
     let app = Arc::new(app::App {
         db: ctx.db.clone(),

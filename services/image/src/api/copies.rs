@@ -7,18 +7,21 @@ use http::{HeaderMap, StatusCode, header};
 use service_kit::{ApiError, Path};
 use tokio_util::io::ReaderStream;
 
-/// To strangers there is nothing here.
-fn check(app: &Shared, headers: &HeaderMap, id: &str) -> Result<(), ApiError> {
-    let given = headers.get(header::AUTHORIZATION);
-    let given = given.and_then(|value| value.to_str().ok());
+/// The digest that a controller names; to strangers, and for what is no image, there is nothing here.
+fn check<'a>(app: &Shared, headers: &'a HeaderMap, id: &str) -> Result<&'a str, ApiError> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_peer = app.peers.as_ref().is_some_and(|peers| {
+        text(header::AUTHORIZATION.as_str()).is_some_and(|given| peers.knows(given))
+    });
     let is_id = uuid::Uuid::try_parse(id).is_ok_and(|parsed| parsed.to_string() == id);
-    match given.is_some_and(|given| app.peers.knows(given)) && is_id {
-        true => Ok(()),
-        false => Err(ApiError::not_found(
-            "NotFound",
-            "The resource could not be found.",
-        )),
-    }
+    let is_digest = |digest: &&str| {
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        digest.len() == 128 && digest.bytes().all(is_hex)
+    };
+    text(copies::SHA512)
+        .filter(is_digest)
+        .filter(|_| is_peer && is_id)
+        .ok_or_else(|| ApiError::not_found("NotFound", "The resource could not be found."))
 }
 
 pub async fn put(
@@ -27,11 +30,7 @@ pub async fn put(
     Path(id): Path<String>,
     body: Body,
 ) -> Result<StatusCode, ApiError> {
-    check(&app, &headers, &id)?;
-    let sha512 = headers
-        .get(copies::SHA512)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let sha512 = check(&app, &headers, &id)?;
     let stream = body.into_data_stream();
     copies::take(&app.files, &id, stream, app.max_bytes, sha512)
         .await
@@ -47,14 +46,13 @@ pub async fn get(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    check(&app, &headers, &id)?;
-    let file = match tokio::fs::File::open(app.files.path(&id)).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(ApiError::not_found("NotFound", "It is not here."));
-        }
-        Err(error) => return Err(ApiError::internal(error)),
+    let sha512 = check(&app, &headers, &id)?;
+    let Some(path) = app.files.find(&id, sha512) else {
+        return Err(ApiError::not_found("NotFound", "It is not here."));
     };
+    let file = tokio::fs::File::open(path)
+        .await
+        .map_err(ApiError::internal)?;
     let length = file.metadata().await.map_err(ApiError::internal)?.len();
     Response::builder()
         .header(header::CONTENT_TYPE, "application/octet-stream")

@@ -35,18 +35,19 @@ pub async fn download(
             .body(Body::empty())
             .map_err(ApiError::internal);
     }
-    let path = app.files.path(&id);
-    let body = match tokio::fs::File::open(&path).await {
-        Ok(file) => Body::from_stream(ReaderStream::with_capacity(file, 256 << 10)),
+    let sha512 = &row.os_hash_value;
+    let body = match (app.files.find(&id, sha512), &app.peers) {
+        (Some(path), _) => {
+            let file = tokio::fs::File::open(path).await;
+            let file = file.map_err(ApiError::internal)?;
+            Body::from_stream(ReaderStream::with_capacity(file, 256 << 10))
+        }
         // A copy is on its way here; until it has come, another controller has it.
-        Err(error) => match app.peers.open(&id).await {
-            Some(answer) => Body::from_stream(answer.bytes_stream()),
-            None => {
-                let path = path.display();
-                let what = format!("the data of image {id} are not at {path}: {error}");
-                return Err(ApiError::internal(what));
-            }
-        },
+        (None, Some(peers)) => {
+            let answer = peers.open(&id, sha512).await;
+            Body::from_stream(answer.ok_or_else(|| lost(&id))?.bytes_stream())
+        }
+        (None, None) => return Err(lost(&id)),
     };
     Response::builder()
         .header(header::CONTENT_TYPE, "application/octet-stream")
@@ -54,4 +55,8 @@ pub async fn download(
         .header("content-md5", row.checksum)
         .body(body)
         .map_err(ApiError::internal)
+}
+
+fn lost(id: &str) -> ApiError {
+    ApiError::internal(format!("the data of image {id} are not to be found"))
 }

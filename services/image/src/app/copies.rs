@@ -3,7 +3,7 @@
 //!
 //! Controllers ask each other under `/internal/images/{id}/data`, with a secret that only they have. Does not know who may
 //! see an image.
-use super::files::{Files, UploadError};
+use super::files::{Files, UploadError, name};
 use crate::store::entities::image;
 use futures::StreamExt;
 use http::{StatusCode, header};
@@ -29,12 +29,11 @@ const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 /// Carries the digest of the data that is sent.
 pub const SHA512: &str = "x-image-sha512";
 
-/// The other controllers.
+/// The other controllers, at least one.
 pub struct Peers {
     urls: Vec<String>,
     secret: String,
-    /// None without peers.
-    client: Option<reqwest::Client>,
+    client: reqwest::Client,
 }
 
 impl Peers {
@@ -43,22 +42,17 @@ impl Peers {
     /// # Errors
     /// When there is no HTTP client to be had.
     pub fn new(urls: Vec<String>, secret: String) -> Result<Self, reqwest::Error> {
-        let build = || {
-            reqwest::Client::builder()
-                .connect_timeout(CONNECT_WITHIN)
-                .read_timeout(IDLE)
-                .build()
-        };
-        let client = (!urls.is_empty()).then(build).transpose()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_WITHIN)
+            .read_timeout(IDLE)
+            .build()?;
         Ok(Self {
             urls,
             secret,
             client,
         })
-    }
-
-    pub fn is_alone(&self) -> bool {
-        self.urls.is_empty()
     }
 
     /// Whether a caller has the controllers' secret.
@@ -73,10 +67,11 @@ impl Peers {
         method: http::Method,
         peer: &str,
         id: &str,
-    ) -> Option<reqwest::RequestBuilder> {
+        sha512: &str,
+    ) -> reqwest::RequestBuilder {
         let url = format!("{peer}/internal/images/{id}/data");
-        let request = self.client.as_ref()?.request(method, url);
-        Some(request.bearer_auth(&self.secret))
+        let request = self.client.request(method, url);
+        request.bearer_auth(&self.secret).header(SHA512, sha512)
     }
 
     /// Sends the file at `path` to every other controller at once; how many have it.
@@ -99,10 +94,8 @@ impl Peers {
         let length = file.metadata().await.map_err(text)?.len();
         let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, 256 << 10));
         let answer = self
-            .request(http::Method::PUT, peer, id)
-            .ok_or("there is no peer")?
+            .request(http::Method::PUT, peer, id, sha512)
             .header(header::CONTENT_LENGTH, length)
-            .header(SHA512, sha512)
             .body(body)
             .send()
             .await
@@ -113,10 +106,14 @@ impl Peers {
         }
     }
 
-    /// The data of an image from whoever has it; none when nobody answers with it.
-    pub async fn open(&self, id: &str) -> Option<reqwest::Response> {
+    /// These data of an image from whoever has them; none when nobody answers with them.
+    pub async fn open(&self, id: &str, sha512: &str) -> Option<reqwest::Response> {
         for peer in &self.urls {
-            match self.request(http::Method::GET, peer, id)?.send().await {
+            match self
+                .request(http::Method::GET, peer, id, sha512)
+                .send()
+                .await
+            {
                 Ok(answer) if answer.status() == StatusCode::OK => return Some(answer),
                 Ok(_) => {}
                 Err(error) => tracing::debug!(id, peer, %error, "a peer does not answer"),
@@ -202,9 +199,10 @@ async fn look(
         after.clone_from(last);
         for (id, status, sha512) in rows {
             let has_data = matches!(status.as_str(), "active" | "deactivated");
-            if has_data && !files.path(&id).exists() {
+            if has_data && files.find(&id, &sha512).is_none() {
                 fetch(files, peers, &id, max_bytes, &sha512).await;
             }
+            known.insert(name(&id, &sha512));
             known.insert(id);
         }
     }
@@ -213,7 +211,7 @@ async fn look(
 }
 
 async fn fetch(files: &Files, peers: &Peers, id: &str, max_bytes: u64, sha512: &str) {
-    let Some(answer) = peers.open(id).await else {
+    let Some(answer) = peers.open(id, sha512).await else {
         tracing::warn!(id, "no controller that answers has the data of this image");
         return;
     };
@@ -224,15 +222,15 @@ async fn fetch(files: &Files, peers: &Peers, id: &str, max_bytes: u64, sha512: &
     }
 }
 
-/// Data whose image was deleted while this controller was away.
+/// Data whose image was deleted while this controller was away, and those of uploads that were not taken.
 fn remove_orphans(files: &Files, known: &HashSet<String>) {
     let old = |time: SystemTime| time.elapsed().is_ok_and(|age| age > ORPHAN_AGE);
-    for (id, changed) in files.list() {
-        if !known.contains(&id)
+    for (name, changed) in files.list() {
+        if !known.contains(&name)
             && old(changed)
-            && let Err(error) = files.remove(&id)
+            && let Err(error) = files.remove_name(&name)
         {
-            tracing::warn!(id, %error, "the data of a deleted image are left behind");
+            tracing::warn!(name, %error, "the data of a deleted image are left behind");
         }
     }
 }

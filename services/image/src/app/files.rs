@@ -85,9 +85,16 @@ impl Files {
         Ok(files)
     }
 
-    /// Where an image's data lies.
-    pub fn path(&self, id: &str) -> PathBuf {
-        self.folder.join(id)
+    /// Where these data of an image lie. Their digest is in the name, so that what an upload left that was not taken is
+    /// never given for what was.
+    pub fn path(&self, id: &str, sha512: &str) -> PathBuf {
+        self.folder.join(name(id, sha512))
+    }
+
+    /// Where they are, if they are here: under their name, or as versions before digests in names wrote them.
+    pub fn find(&self, id: &str, sha512: &str) -> Option<PathBuf> {
+        let paths = [self.path(id, sha512), self.folder.join(id)];
+        paths.into_iter().find(|path| path.exists())
     }
 
     /// Writes a stream aside. `head` sees the first bytes (up to `head_size`) once and may refuse.
@@ -151,29 +158,49 @@ impl Files {
 
     /// Gives the data its name, durably.
     pub fn keep(&self, id: &str, written: &mut Written) -> io::Result<()> {
-        fs::rename(&written.part.path, self.path(id))?;
+        fs::rename(&written.part.path, self.path(id, &written.sha512))?;
         written.part.kept = true;
         fs::File::open(&self.folder)?.sync_all()
     }
 
-    /// The images that have data here, and when those were written.
+    /// The names of all data here, and when they were written.
     pub fn list(&self) -> Vec<(String, std::time::SystemTime)> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         entries
             .filter_map(|entry| {
                 let name = entry.file_name().into_string().ok()?;
                 // Unfinished ones have more to their names.
-                uuid::Uuid::try_parse(&name).ok()?;
+                let id =
+                    name.split_once('.')
+                        .map_or(name.as_str(), |(id, digest)| match digest.len() {
+                            DIGEST_DIGITS => id,
+                            _ => "",
+                        });
+                uuid::Uuid::try_parse(id).ok()?;
                 Some((name, entry.metadata().ok()?.modified().ok()?))
             })
             .collect()
     }
 
-    /// Removes an image's data; none is no error.
-    pub fn remove(&self, id: &str) -> io::Result<()> {
-        match fs::remove_file(self.path(id)) {
+    /// Removes data by one of the names of [`Files::list`].
+    pub fn remove_name(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.folder.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
+
+    /// Removes an image's data; none is no error.
+    pub fn remove(&self, id: &str, sha512: &str) -> io::Result<()> {
+        self.remove_name(&name(id, sha512))?;
+        self.remove_name(id)
+    }
+}
+
+/// Digits of the digest in a name: enough that no two data of one image share them.
+const DIGEST_DIGITS: usize = 32;
+
+/// The file's name of these data.
+pub fn name(id: &str, sha512: &str) -> String {
+    format!("{id}.{}", sha512.get(..DIGEST_DIGITS).unwrap_or(sha512))
 }

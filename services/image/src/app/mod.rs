@@ -22,8 +22,8 @@ pub struct App {
     pub db: DatabaseConnection,
     /// The data.
     pub files: Arc<Files>,
-    /// The other controllers, which have them, too.
-    pub peers: Arc<Peers>,
+    /// The other controllers, if there are any that have them, too.
+    pub peers: Option<Arc<Peers>>,
     /// Largest image.
     pub max_bytes: u64,
     /// This host.
@@ -182,9 +182,11 @@ impl App {
         self.files
             .keep(&id, &mut written)
             .map_err(ApiError::internal)?;
-        let path = self.files.path(&id);
-        if !self.peers.is_alone() && self.peers.send(&id, &path, &written.sha512).await == 0 {
-            let _ = self.files.remove(&id);
+        let path = self.files.path(&id, &written.sha512);
+        if let Some(peers) = &self.peers
+            && peers.send(&id, &path, &written.sha512).await == 0
+        {
+            let _ = self.files.remove(&id, &written.sha512);
             return Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "ServiceUnavailable",
@@ -212,7 +214,7 @@ impl App {
             }
             Err(error) => {
                 // Deleted or changed while the data came: what is not in the table is not on disk.
-                let _ = self.files.remove(&id);
+                let _ = self.files.remove(&id, &written.sha512);
                 Err(error)
             }
         }
@@ -236,7 +238,7 @@ impl App {
             tx.commit().await
         })
         .await?;
-        if let Err(error) = self.files.remove(&row.id) {
+        if let Err(error) = self.files.remove(&row.id, &row.os_hash_value) {
             tracing::warn!(id = row.id, %error, "the data of a deleted image is left behind");
         }
         Ok(())

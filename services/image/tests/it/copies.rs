@@ -11,8 +11,15 @@ struct Controller {
 }
 
 impl Controller {
+    /// The file with an image's data.
+    fn file(&self, id: &str) -> Option<std::path::PathBuf> {
+        let entries = std::fs::read_dir(self.folder.path().join("images")).unwrap();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        paths.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(id))
+    }
+
     fn has(&self, id: &str) -> bool {
-        self.folder.path().join("images").join(id).exists()
+        self.file(id).is_some()
     }
 }
 
@@ -81,7 +88,7 @@ async fn an_image_is_on_both_controllers_before_it_is_taken() {
     assert!(first.has(&id) && second.has(&id));
 
     // One that has lost its disk gives what the other has, and fetches it when it starts again.
-    std::fs::remove_file(first.folder.path().join("images").join(&id)).unwrap();
+    std::fs::remove_file(first.file(&id).unwrap()).unwrap();
     let file = format!("{path}/file");
     let (status, _, data) = call(&first.router, "member", Method::GET, &file, Value::Null).await;
     assert_eq!((status, data), (StatusCode::OK, json!("hello")));
@@ -92,7 +99,7 @@ async fn an_image_is_on_both_controllers_before_it_is_taken() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    let copied = std::fs::read(again.folder.path().join("images").join(&id)).unwrap();
+    let copied = std::fs::read(again.file(&id).unwrap()).unwrap();
     assert_eq!(copied, b"hello");
 }
 
@@ -121,8 +128,73 @@ async fn strangers_and_wrong_copies_change_nothing() {
         send("..%2Fescaped", SECRET, hello).await,
         StatusCode::NOT_FOUND
     );
-    assert_eq!(send(&id, SECRET, "0").await, StatusCode::BAD_REQUEST);
+    for no_digest in ["0", "../../../etc/passwd", &"X".repeat(128)] {
+        let status = send(&id, SECRET, no_digest).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{no_digest}");
+    }
+    let another = "0".repeat(128);
+    assert_eq!(send(&id, SECRET, &another).await, StatusCode::BAD_REQUEST);
     assert_eq!(files(controller.folder.path()), 0);
     assert_eq!(send(&id, SECRET, hello).await, StatusCode::NO_CONTENT);
     assert!(controller.has(&id));
+}
+
+/// A copy of an upload that was not taken, because its answer was lost, is not given for the data that came later.
+#[tokio::test]
+async fn what_an_upload_left_is_not_given_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = database(folder.path()).await;
+    let ((one, at_one), (two, at_two)) = (listener().await, listener().await);
+    let (first, second) = (controller(&db, at_two).await, controller(&db, at_one).await);
+    let id = make(&first.router).await;
+    let left = second
+        .folder
+        .path()
+        .join("images")
+        .join(format!("{id}.{}", "0".repeat(32)));
+    std::fs::write(&left, "of an upload that was not taken").unwrap();
+    for (listener, router) in [(one, &first.router), (two, &second.router)] {
+        let app = router.clone();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+    }
+    let status = put(&first.router, &id, Body::from("hello")).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let file = format!("/v2/images/{id}/file");
+    for router in [&first.router, &second.router] {
+        let (status, _, data) = call(router, "member", Method::GET, &file, Value::Null).await;
+        assert_eq!((status, data), (StatusCode::OK, json!("hello")));
+    }
+}
+
+/// Data that lie there under the image's id alone, as they did before names had digests, are still given.
+#[tokio::test]
+async fn data_of_an_earlier_version_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = database(folder.path()).await;
+    let router = start(&db, folder.path()).await;
+    let id = make(&router).await;
+    assert_eq!(
+        put(&router, &id, Body::from("hello")).await,
+        StatusCode::NO_CONTENT
+    );
+    let images = folder.path().join("images");
+    let named = std::fs::read_dir(&images)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    std::fs::rename(named, images.join(&id)).unwrap();
+    let path = format!("/v2/images/{id}");
+    let (status, _, data) = call(
+        &router,
+        "member",
+        Method::GET,
+        &format!("{path}/file"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!((status, data), (StatusCode::OK, json!("hello")));
+    let (status, ..) = call(&router, "member", Method::DELETE, &path, Value::Null).await;
+    assert_eq!((status, files(folder.path())), (StatusCode::NO_CONTENT, 0));
 }
