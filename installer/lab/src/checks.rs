@@ -163,6 +163,15 @@ impl Offer {
                     .to_owned(),
             );
         }
+        // `mount -o` takes these as the ends of a folder's name.
+        let is_parted = folder.to_string_lossy().contains([',', ':', '\\']);
+        if kind == MachineKind::Container && is_parted {
+            found.push(format!(
+                "{} has `,`, `:` or `\\` in its name, which containers' roots cannot lie below: `--state-dir` takes another \
+                 folder",
+                folder.display()
+            ));
+        }
         found.extend(install_line(&self.lacks(spec, kind)));
         if let Some(available) = self
             .memory_mib
@@ -308,6 +317,24 @@ mod tests {
             told.iter().all(|text| text.starts_with("missing: ")),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn containers_want_no_emulator_and_a_plain_folder() {
+        let bare = Offer {
+            is_root: true,
+            path: Vec::new(),
+            memory_mib: Some(1599),
+            disk_bytes: None,
+        };
+        let needs = Needs::of(&small_lab(), MachineKind::Container, |_| false, |_| true);
+        let folder = Path::new("/state:old");
+        let told = bare.shortfalls(&small_lab(), MachineKind::Container, needs, folder);
+        insta::assert_snapshot!(told.join("\n"), @r"
+        /state:old has `,`, `:` or `\` in its name, which containers' roots cannot lie below: `--state-dir` takes another folder
+        missing: ethtool, ip, ipmi_sim, nsenter, ssh, systemd-nspawn, zstd; install them with `apt-get install ethtool iproute2 openipmi openssh-client systemd-container util-linux zstd`
+        the machines need 1600 MiB of memory and 1599 MiB are available: lower `lab: memory_mib` of some, or end other programs
+        ");
     }
 
     #[test]

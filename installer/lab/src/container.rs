@@ -7,6 +7,7 @@
 //! machines/images/controller.img    the image's disk, unpacked
 //! <run>/image-controller            its root file system, read only
 //! machines/node-1/{upper,work}      what the machine has changed
+//! machines/node-1/base.json         which of the images it began with
 //! <run>/node-1                      both together: the machine's root
 //! ```
 use std::{
@@ -18,6 +19,7 @@ use std::{
 };
 
 use nix::{sys::signal::Signal, unistd::Pid};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{At, LabError},
@@ -41,6 +43,14 @@ pub struct RootImage {
     pub root_partition: u32,
 }
 
+/// The read-only root below a container's own changes.
+#[derive(Debug, Serialize, Deserialize)]
+struct Base {
+    disk: PathBuf,
+    /// Where its root file system begins, bytes.
+    offset: u64,
+}
+
 /// A container and the folders that hold what is its own.
 pub(crate) struct Container<'a> {
     pub env: &'a str,
@@ -57,29 +67,30 @@ impl Container<'_> {
         self.run.join(&self.machine.name)
     }
 
-    /// The read-only root that it began with: a link, so that it is the same again after the host was restarted.
-    fn base(&self) -> PathBuf {
-        self.folder.join("base")
+    /// Which root it began with, so that it is the same one after the host was restarted and images have changed.
+    fn base_file(&self) -> PathBuf {
+        self.folder.join("base.json")
     }
 
-    /// Mounts its root, made from `image` unless there is one already. True when it is new.
+    /// Mounts its root, made from `image` unless there is one already.
     ///
     /// # Errors
     /// When a tool or the kernel refuses.
-    pub fn mount(&self, image: &RootImage, images: &Path) -> Result<bool, LabError> {
-        let is_new = !self.base().exists();
+    pub fn mount(&self, image: &RootImage, images: &Path) -> Result<(), LabError> {
         for part in ["upper", "work"] {
             let folder = self.folder.join(part);
             fs::create_dir_all(&folder).at("make", &folder)?;
         }
-        if is_new {
+        let file = self.base_file();
+        if !file.exists() {
             let disk = unpack(image, images)?;
-            let record = self.base();
-            let text = format!("{}\n{}\n", disk.display(), root_offset(&disk, image)?);
-            fs::write(&record, text).at("write", &record)?;
+            let offset = root_offset(&disk, image)?;
+            let text = serde_json::to_vec(&Base { disk, offset }).map_err(std::io::Error::from);
+            let new = file.with_extension("new");
+            fs::write(&new, text.at("write", &new)?).at("write", &new)?;
+            fs::rename(&new, &file).at("rename", &new)?;
         }
-        self.mount_again()?;
-        Ok(is_new)
+        self.mount_again()
     }
 
     /// Mounts the root that it has; nothing where it is mounted.
@@ -87,21 +98,21 @@ impl Container<'_> {
     /// # Errors
     /// When it never had one, or the kernel refuses.
     fn mount_again(&self) -> Result<(), LabError> {
-        let record = self.base();
-        let text = fs::read_to_string(&record).at("read", &record)?;
-        let (disk, offset) = text.trim_end().split_once('\n').unwrap_or_default();
-        let stem = Path::new(disk)
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy();
-        let lower = self.run.join(format!("image-{stem}"));
+        let file = self.base_file();
+        let text = fs::read(&file).at("read", &file)?;
+        let base: Base = serde_json::from_slice(&text)
+            .map_err(std::io::Error::from)
+            .at("understand", &file)?;
+        let stem = base.disk.file_stem().unwrap_or_default();
+        let lower = self.run.join(format!("image-{}", stem.to_string_lossy()));
         if !is_mounted(&lower) {
             fs::create_dir_all(&lower).at("make", &lower)?;
             // Without replaying its journal: nothing is written to what all share.
-            let options = format!("loop,ro,noload,offset={offset}");
+            let options = format!("loop,ro,noload,offset={}", base.offset);
             network::run(
                 Command::new("mount")
-                    .args(["-t", "ext4", "-o", &options, disk])
+                    .args(["-t", "ext4", "-o", &options])
+                    .arg(&base.disk)
                     .arg(&lower),
             )?;
         }
