@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use agent_protocol::enrol::{Image, InstallOrders, NextBoot, SeedFile};
-use russh::keys::PublicKey;
+use agent_protocol::enrol::{InstallOrders, SeedFile};
 use state::{EnvironmentFolder, Store};
 
 use crate::cards::{self, CardsError};
 use crate::machine::Happening;
 use crate::nodes::{Refusal, happened};
+use crate::orders;
 use crate::spec::NodeSpec;
 use crate::ssh_key::{self, SshKeyError};
 
@@ -61,43 +61,25 @@ pub async fn install(
         machine_id = record.machine_id.unwrap_or_default();
     }
     let network = cards::network_files(&spec.network, None)?;
-    let orders = orders(spec, network, machine_id, authorized_key);
-    let host_key = seed(&orders, root, agent).map_err(|said| ContainedError::Agent {
-        node: spec.name.clone(),
-        said,
-    })?;
+    // Neither an image is fetched nor a kernel started.
+    let keys = [authorized_key];
+    let mut orders = orders::orders(spec, "", network, "", &machine_id, &keys);
+    orders.files = files(orders.files);
+    let (root, agent) = (root.to_owned(), agent.to_owned());
+    let seeded = tokio::task::spawn_blocking(move || seed(&orders, &root, &agent)).await;
+    let host_key = seeded
+        .map_err(|error| error.to_string())
+        .and_then(|seeded| seeded)
+        .map_err(|said| ContainedError::Agent {
+            node: spec.name.clone(),
+            said,
+        })?;
     happened(store, &spec.name, Happening::Installed, |record| {
         record.ssh_host_key = Some(host_key);
         record.image_sha256 = Some(spec.image.sha256.clone());
     })
     .await?;
     Ok(())
-}
-
-fn orders(
-    spec: &NodeSpec,
-    network: Vec<SeedFile>,
-    machine_id: String,
-    authorized_key: String,
-) -> InstallOrders {
-    let image = &spec.image;
-    InstallOrders {
-        disk: None,
-        image: Image {
-            url: String::new(),
-            sha256: image.sha256.clone(),
-            compressed_bytes: image.compressed_bytes,
-            disk_bytes: image.disk_bytes,
-            root_partition: image.root_partition,
-            kernel: image.kernel_release.clone(),
-        },
-        next: NextBoot::Reboot,
-        hostname: spec.name.clone(),
-        fqdn: spec.fqdn.clone(),
-        machine_id,
-        authorized_keys: vec![authorized_key],
-        files: files([network, spec.files.clone()].concat()),
-    }
 }
 
 /// A container's cards have no permanent address, and its root is mounted from outside.
@@ -135,8 +117,5 @@ fn seed(orders: &InstallOrders, root: &Path, agent: &Path) -> Result<String, Str
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }
     let printed = String::from_utf8_lossy(&output.stdout);
-    let mut key = PublicKey::from_openssh(printed.trim())
-        .map_err(|error| format!("it gave no host key: {error}"))?;
-    key.set_comment("");
-    key.to_openssh().map_err(|error| error.to_string())
+    ssh_key::host_key(&printed).ok_or_else(|| format!("it gave no host key: {}", printed.trim()))
 }

@@ -13,7 +13,6 @@ use boot::policy::Fetched;
 use boot::{BootChoice, BootPolicy, Mac, Observed};
 use chrono::{DateTime, Utc};
 use rand::TryRngCore;
-use russh::keys::PublicKey;
 use sha2::{Digest, Sha256};
 use state::{NodeRecord, StateError, Store, Token};
 use subtle::ConstantTimeEq;
@@ -23,6 +22,7 @@ use crate::machine::{Happening, NodeState, UnknownState};
 use crate::orders;
 use crate::progress::{Event, Moment, Patience, Progress, Step};
 use crate::spec::NodeSpec;
+use crate::ssh_key;
 
 /// How often one run lets a node boot the ramdisk before it is said to loop.
 const BOOTS: u32 = 5;
@@ -265,7 +265,7 @@ impl Nodes {
             .await?;
         let orders = orders::orders(
             spec,
-            &report,
+            &report.kernel,
             network_files,
             &self.base_url,
             &machine_id,
@@ -285,11 +285,8 @@ impl Nodes {
         let Some(spec) = self.specs.get(&mac) else {
             return Err(Refusal::OtherMachine(mac.to_string()));
         };
-        // Through the parser, so that a comment or a second line cannot come into a known-hosts file.
         let bad_key = || Refusal::HostKey(report.ssh_host_key.chars().take(80).collect());
-        let mut key = PublicKey::from_openssh(report.ssh_host_key.trim()).map_err(|_| bad_key())?;
-        key.set_comment("");
-        let key = key.to_openssh().map_err(|_| bad_key())?;
+        let key = ssh_key::host_key(&report.ssh_host_key).ok_or_else(bad_key)?;
         if self.with(mac, |live| live.installed) == Some(true) {
             let known = self
                 .store

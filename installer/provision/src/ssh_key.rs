@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rand::TryRngCore;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
-use russh::keys::{PrivateKey, load_secret_key};
+use russh::keys::{PrivateKey, PublicKey, load_secret_key};
 use state::EnvironmentFolder;
 use state::folder::replace_file;
 
@@ -20,6 +20,15 @@ pub enum SshKeyError {
     },
     #[error("SSH key {path}: {reason}")]
     Key { path: PathBuf, reason: String },
+}
+
+/// A node's host key as it is kept, from the line that the node reports: through the parser, so that neither a comment nor
+/// a second line can come into a known-hosts file. `None`: it is no key.
+#[must_use]
+pub fn host_key(reported: &str) -> Option<String> {
+    let mut key = PublicKey::from_openssh(reported.trim()).ok()?;
+    key.set_comment("");
+    key.to_openssh().ok()
 }
 
 /// The public key, one OpenSSH line; makes the pair in `ssh/` of the environment's folder if there is none.
