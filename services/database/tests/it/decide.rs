@@ -1,25 +1,14 @@
 //! Every situation of three nodes, each in one of a dozen states: what all three decide, side by side.
 
+use super::limits;
 use database::core::data::{Data, Position};
-use database::core::decide::{Action, Heard, Limits, Situation, decide};
+use database::core::decide::{Action, Heard, Situation, decide};
 use database::core::report::{Running, Server};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
-
-fn limits() -> Limits {
-    Limits {
-        fresh: Duration::from_secs(3),
-        ask_after: Duration::from_secs(600),
-        settle: Duration::from_secs(10),
-        rejoin: Duration::from_secs(60),
-        leave: Duration::from_secs(20),
-        bootstrap_command: "wright database bootstrap --config F".to_owned(),
-        data_dir: "/var/lib/mysql".to_owned(),
-    }
-}
 
 fn at(history: u128, seqno: i64) -> Position {
     Position {
