@@ -22,14 +22,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 import load
 from lab import CONTROLLERS, Failed, Lab
 
+# Seconds: of load before the fault, until everything is to be whole again, and until what was accepted is to be done.
 BEFORE = 4
 WHOLE_WITHIN = 240
 SETTLED_WITHIN = 90
-# Tables that differ by nature: none is known.
 DATABASES = ["identity", "image", "placement", "compute", "network", "orchestration"]
 
 
-# Each gives what undoes it, or None.
+# Each does its fault, and gives what it did in words and what undoes it, or None.
+
 
 def kills(program):
     def fault(lab, rng):
@@ -254,12 +255,13 @@ def run_one(lab, name, rng, flavor, image, cloud):
         "failed": len(calls.failed()),
         "answers_after_s": round(calls.outage({"read", "token"}, began), 2),
         "writes_after_s": round(calls.outage({"server", "stack"}, began), 2),
-        "whole_after_s": round(whole + undone - began if not undo else whole, 1),
+        # From the moment at which nothing is in its way any more: with the fault's end, or at once.
+        "whole_after_s": round(whole + (0 if undo else undone - began), 1),
         "wrong": wrong,
     }
     print(
         f"  {result['calls']} calls, {result['failed']} failed; longest without an answer {result['answers_after_s']} s, without a "
-        f"write {result['writes_after_s']} s; whole {result['whole_after_s']} s after it ended; {len(wrong)} wrong", flush=True)
+        f"write {result['writes_after_s']} s; whole after {result['whole_after_s']} s; {len(wrong)} wrong", flush=True)
     for text in wrong[:20]:
         print(f"  WRONG: {text}", flush=True)
     return result

@@ -1,8 +1,9 @@
-//! Chores of the project, each a Rust command: `cargo xtask lab`, `cargo xtask test`, `cargo xtask bench`.
+//! Chores of the project, each a Rust command: `cargo xtask lab`, `test`, `faults`, `bench`.
 //! Only dispatch is here; one file a chore.
 mod bench;
 mod cargo;
 mod clients;
+mod faults;
 mod lab;
 mod layering;
 mod packages;
@@ -27,6 +28,8 @@ enum Chore {
     Lab(lab::Args),
     /// Run the tests, as CI does
     Test(test::Args),
+    /// Do faults to a highly available lab under load, and judge what is left
+    Faults(faults::Args),
     /// Measure, side by side with the peers
     Bench(bench::Args),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().chore {
         Chore::Lab(args) => lab::run(&args),
         Chore::Test(args) => test::run(&args),
+        Chore::Faults(args) => faults::run(&args),
         Chore::Bench(args) => bench::run(&args),
     };
     match result {

@@ -8,10 +8,11 @@ use std::{
     process::Command,
 };
 
-/// What the emulated lab and the builders of images call.
+/// What labs, emulated or of containers, and the builders of images call.
 pub const LAB: &[&str] = &[
     "busybox-static",
     "e2fsprogs",
+    "ethtool",
     "fdisk",
     "genisoimage",
     "grub-common",
@@ -28,13 +29,13 @@ pub const LAB: &[&str] = &[
     "ovmf",
     "qemu-system-x86",
     "qemu-utils",
+    "systemd-container",
     "xz-utils",
     "zstd",
 ];
 
 /// What the tests call beside all of the lab: the daemons that tests start for themselves, and their tools.
 pub const TEST: &[&str] = &[
-    "ethtool",
     "iputils-ping",
     "libvirt-clients",
     "libvirt-daemon-driver-qemu",
@@ -49,7 +50,6 @@ pub const TEST: &[&str] = &[
     "postgresql",
     "python3-venv",
     "rabbitmq-server",
-    "systemd-container",
     "unzip",
 ];
 
