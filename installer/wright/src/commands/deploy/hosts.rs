@@ -78,6 +78,8 @@ pub async fn specs(
             .unwrap_or_default();
         let mut own = shared.clone();
         own.extend(of_node(node));
+        let report = record.and_then(|record| record.hardware.as_ref());
+        own.insert("network_files".to_owned(), network_files(node, report)?);
         vars.insert("wright".to_owned(), Value::Object(own));
         hosts.push(HostSpec {
             address: address.to_string(),
@@ -87,6 +89,20 @@ pub async fn specs(
         });
     }
     Ok(hosts)
+}
+
+/// The units of systemd-networkd that a node is to have, for the role `host-network`; none for one whose machine never
+/// reported its cards, and so was not installed over the network.
+fn network_files(node: &NodePlan, report: Option<&Value>) -> Result<Value, CommandError> {
+    if report.is_none() {
+        return Ok(json!([]));
+    }
+    let files = provision::cards::network_files(node, report)
+        .map_err(|error| CommandError::failed(error.to_string()))?;
+    Ok(files
+        .into_iter()
+        .map(|file| json!({"path": file.path, "content": file.content}))
+        .collect())
 }
 
 /// The part of `wright` that is the same for all nodes.

@@ -11,8 +11,6 @@ use inventory::NetworkName;
 use provision::NodeState;
 use serde_json::json;
 use state::{EnvironmentFolder, Store};
-use std::fs::File;
-use std::io::Read;
 use std::time::{Duration, Instant};
 use wiring::bmc::{self, Bmc};
 use wiring::{Pace, Report, Severity};
@@ -114,7 +112,8 @@ async fn ask(
         true => bmcs(environment),
         false => Vec::new(),
     };
-    let nonce = nonce()?;
+    // 32 hex digits that no other run has.
+    let nonce = uuid::Uuid::new_v4().simple().to_string();
     let (outcomes, ()) = futures::future::join(
         wiring::survey(&plan, reach, &pace, &nonce, &told),
         bmc::ask(&mut bmcs),
@@ -138,13 +137,4 @@ fn bmcs(environment: &Environment) -> Vec<Bmc> {
             })
         })
         .collect()
-}
-
-/// 32 hex digits that no other run has.
-fn nonce() -> Result<String, CommandError> {
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(anyhow::Error::from)?;
-    Ok(hex::encode(bytes))
 }

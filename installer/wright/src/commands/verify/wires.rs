@@ -209,6 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn the_router_ids_are_those_of_the_role() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let file = root.join("roles/virtual-ip/defaults/main.yml");
+        let text = std::fs::read_to_string(file).unwrap();
+        for (name, id) in [
+            ("vrrp_id_internal", VRRP_ID_INTERNAL),
+            ("vrrp_id_public", VRRP_ID_PUBLIC),
+        ] {
+            let line = format!("{name}: {id}");
+            assert!(text.lines().any(|found| found == line), "{line}");
+        }
+    }
+
+    #[test]
     fn only_what_is_asked_for_and_only_machines_with_cards() {
         let plan = shipped("datacenter", &[NetworkName::Storage]);
         assert_eq!(plan.networks.len(), 1);
