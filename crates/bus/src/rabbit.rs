@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long the broker may take for one answer.
 const OPERATION: Duration = Duration::from_secs(10);
-/// Longest pause between two attempts to connect.
+/// Pauses between two attempts to connect: each twice the one before.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Messages that one subscriber holds unacknowledged.

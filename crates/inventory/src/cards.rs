@@ -350,11 +350,14 @@ fn card(
     })
 }
 
+/// Where addresses stand, or would.
+fn macs_span<'a>(reader: &Reader<'a>) -> &'a Span {
+    let entry = reader.vars.get_entry("macs");
+    entry.map_or(reader.span, |(key, _)| &key.span)
+}
+
 fn no_address(reader: &mut Reader<'_>, card: &str, named: &Span, note: &str) {
-    let at = reader
-        .vars
-        .get_entry("macs")
-        .map_or(reader.span, |(key, _)| &key.span);
+    let at = macs_span(reader);
     reader.diags.push(
         at.error(format!(
             "the host `{}` has no MAC address for `{card}`",
@@ -417,10 +420,7 @@ fn boots(
             }
             _ => return,
         };
-    let at = reader
-        .vars
-        .get_entry("macs")
-        .map_or(reader.span, |(key, _)| &key.span);
+    let at = macs_span(reader);
     reader.diags.push(
         at.error(format!(
             "the host `{}` has no MAC address for {card}, which it boots from",
