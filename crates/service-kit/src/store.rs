@@ -6,9 +6,12 @@
 
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    RuntimeErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
-use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::{
+    MigratorTrait,
+    prelude::{IndexCreateStatement, SchemaManager, TableCreateStatement},
+};
 use std::{future::Future, path::Path, time::Duration};
 
 /// How often a transaction is tried before its conflict becomes an error.
@@ -145,6 +148,39 @@ pub async fn migrate<M: MigratorTrait>(db: &DatabaseConnection) -> Result<(), St
             }
         }
     }
+}
+
+/// Makes a table unless it is there. MySQL commits each definition by itself: a migration that was broken off, or that
+/// another controller runs at the same time, meets its own tables again.
+pub async fn create_table(
+    manager: &SchemaManager<'_>,
+    mut table: TableCreateStatement,
+) -> Result<(), DbErr> {
+    manager.create_table(table.if_not_exists().to_owned()).await
+}
+
+/// Makes an index unless it is there, see [`create_table`]. `IF NOT EXISTS` is not told to MySQL, which has none; its
+/// error 1061 says that the name is taken.
+pub async fn create_index(
+    manager: &SchemaManager<'_>,
+    mut index: IndexCreateStatement,
+) -> Result<(), DbErr> {
+    match manager.create_index(index.if_not_exists().to_owned()).await {
+        Err(error) if is_index_there(&error) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_index_there(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
+        error
+    else {
+        return false;
+    };
+    error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<sea_orm::sqlx::mysql::MySqlDatabaseError>())
+        .is_some_and(|error| error.number() == 1061)
 }
 
 /// Begins a transaction that means to write. On SQLite it takes the write lock at once, for a

@@ -5,7 +5,8 @@
 //! with the test.
 
 use crate::store;
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
+use sea_orm_migration::MigratorTrait;
 use std::{
     future::Future,
     io,
@@ -56,6 +57,25 @@ where
             Err(reason) => eprintln!("skipped on {name}: {reason}"),
         }
     }
+}
+
+/// Migrations as a start that was killed, or several controllers at once, make them: run side by side, and again as
+/// if none of them had been written down. Panics where one cannot go on.
+pub async fn migrate_again<M: MigratorTrait>(db: &DatabaseConnection) {
+    let (one, two, three) = tokio::join!(
+        store::migrate::<M>(db),
+        store::migrate::<M>(db),
+        store::migrate::<M>(db)
+    );
+    one.and(two)
+        .and(three)
+        .expect("migrations that run side by side");
+    db.execute_unprepared("DELETE FROM seaql_migrations")
+        .await
+        .expect("what was written down can be forgotten");
+    store::migrate::<M>(db)
+        .await
+        .expect("migrations that find their own tables");
 }
 
 fn folder() -> Result<tempfile::TempDir, String> {

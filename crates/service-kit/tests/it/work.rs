@@ -34,8 +34,7 @@ fn operation(target: &str, number: u32) -> NewOperation {
 }
 
 async fn queue(db: &DatabaseConnection) -> Queue {
-    store::migrate::<Migrator>(db).await.unwrap();
-    store::migrate::<Migrator>(db).await.unwrap();
+    databases::migrate_again::<Migrator>(db).await;
     Queue::new(db.clone(), Arc::new(InProcessBus::new()), "test", "workers")
 }
 
@@ -148,7 +147,7 @@ async fn workers_finish_everything_in_each_target_s_order() {
                 })
                 .await
                 .unwrap();
-                queue.wake().await;
+                queue.wake();
             }
         }
         let all = async {

@@ -26,10 +26,8 @@ impl MigrationName for Tables {
 }
 
 async fn table<E: EntityTrait>(manager: &SchemaManager<'_>, entity: E) -> Result<(), DbErr> {
-    let mut create = Schema::new(manager.get_database_backend()).create_table_from_entity(entity);
-    manager
-        .create_table(create.if_not_exists().to_owned())
-        .await
+    let create = Schema::new(manager.get_database_backend()).create_table_from_entity(entity);
+    service_kit::store::create_table(manager, create).await
 }
 
 async fn index(
@@ -41,15 +39,14 @@ async fn index(
     let mut create = Index::create();
     create
         .name(format!("{table}_{}", columns.join("_")))
-        .table(Alias::new(table))
-        .if_not_exists();
+        .table(Alias::new(table));
     for column in columns {
         create.col(Alias::new(*column));
     }
     if unique {
         create.unique();
     }
-    manager.create_index(create.to_owned()).await
+    service_kit::store::create_index(manager, create).await
 }
 
 #[async_trait]
@@ -90,5 +87,16 @@ impl MigrationTrait for Tables {
                 .await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::testing::databases;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn migrations_that_were_broken_off_go_on() {
+        databases::each(|db| async move { databases::migrate_again::<super::Migrator>(&db).await })
+            .await;
     }
 }

@@ -58,10 +58,7 @@ pub(super) fn number(name: &str) -> ColumnDef {
 }
 
 pub(super) fn table(table: &str, key: &[&str], columns: Vec<ColumnDef>) -> TableCreateStatement {
-    let mut statement = Table::create()
-        .table(Alias::new(table))
-        .if_not_exists()
-        .to_owned();
+    let mut statement = Table::create().table(Alias::new(table)).to_owned();
     for column in columns {
         statement.col(column);
     }
@@ -192,7 +189,7 @@ impl MigrationTrait for First {
             ),
         ];
         for statement in tables {
-            manager.create_table(statement).await?;
+            service_kit::store::create_table(manager, statement).await?;
         }
         let unique = [
             ("projects", ["domain_id", "name"]),
@@ -206,21 +203,30 @@ impl MigrationTrait for First {
             index
                 .name(format!("{table}_unique_name"))
                 .table(Alias::new(table))
-                .unique()
-                .if_not_exists();
+                .unique();
             for column in columns {
                 index.col(Alias::new(column));
             }
-            manager.create_index(index).await?;
+            service_kit::store::create_index(manager, index).await?;
         }
         let mut index = Index::create();
         index
             .name("assignments_target")
-            .table(Alias::new("assignments"))
-            .if_not_exists();
+            .table(Alias::new("assignments"));
         index
             .col(Alias::new("target_kind"))
             .col(Alias::new("target_id"));
-        manager.create_index(index).await
+        service_kit::store::create_index(manager, index).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::testing::databases;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn migrations_that_were_broken_off_go_on() {
+        databases::each(|db| async move { databases::migrate_again::<super::Migrator>(&db).await })
+            .await;
     }
 }

@@ -53,17 +53,14 @@ impl MigrationTrait for Migration {
             number("expires_at"),
             number("remaining_uses"),
         ];
-        manager
-            .create_table(table("trusts", &["id"], columns))
-            .await?;
+        service_kit::store::create_table(manager, table("trusts", &["id"], columns)).await?;
         for column in ["trustor_user_id", "trustee_user_id"] {
             let mut index = Index::create();
             index
                 .name(format!("trusts_{column}"))
                 .table(Alias::new("trusts"))
-                .col(Alias::new(column))
-                .if_not_exists();
-            manager.create_index(index).await?;
+                .col(Alias::new(column));
+            service_kit::store::create_index(manager, index).await?;
         }
         Ok(())
     }

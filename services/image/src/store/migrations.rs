@@ -64,10 +64,7 @@ impl MigrationTrait for First {
                 .not_null()
                 .to_owned()
         };
-        let mut images = Table::create()
-            .table(Alias::new("images"))
-            .if_not_exists()
-            .to_owned();
+        let mut images = Table::create().table(Alias::new("images")).to_owned();
         for column in [
             word("id").primary_key().to_owned(),
             name("name"),
@@ -93,11 +90,8 @@ impl MigrationTrait for First {
         ] {
             images.col(column);
         }
-        manager.create_table(images).await?;
-        let mut members = Table::create()
-            .table(Alias::new("members"))
-            .if_not_exists()
-            .to_owned();
+        service_kit::store::create_table(manager, images).await?;
+        let mut members = Table::create().table(Alias::new("members")).to_owned();
         for column in [
             word("image_id"),
             word("member_id"),
@@ -112,6 +106,17 @@ impl MigrationTrait for First {
                 .col(Alias::new("image_id"))
                 .col(Alias::new("member_id")),
         );
-        manager.create_table(members).await
+        service_kit::store::create_table(manager, members).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::testing::databases;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn migrations_that_were_broken_off_go_on() {
+        databases::each(|db| async move { databases::migrate_again::<super::Migrator>(&db).await })
+            .await;
     }
 }

@@ -236,7 +236,7 @@ impl MigrationTrait for First {
             ),
         ];
         for table in tables {
-            manager.create_table(table).await?;
+            service_kit::store::create_table(manager, table).await?;
         }
         let indexes = [
             ("subnets", "subnets_by_network", vec!["network_id"], false),
@@ -295,8 +295,19 @@ impl MigrationTrait for First {
             if unique {
                 index.unique();
             }
-            manager.create_index(index.to_owned()).await?;
+            service_kit::store::create_index(manager, index).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::testing::databases;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn migrations_that_were_broken_off_go_on() {
+        databases::each(|db| async move { databases::migrate_again::<super::Migrator>(&db).await })
+            .await;
     }
 }

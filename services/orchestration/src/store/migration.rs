@@ -53,7 +53,7 @@ impl MigrationTrait for Stacks {
         let backend = manager.get_database_backend();
         let table = |name: &str, columns: Vec<ColumnDef>| {
             let mut table = Table::create();
-            table.table(Alias::new(name)).if_not_exists();
+            table.table(Alias::new(name));
             for mut column in columns {
                 table.col(&mut column);
             }
@@ -82,7 +82,7 @@ impl MigrationTrait for Stacks {
             number("updated_at"),
             number("deleted_at"),
         ];
-        manager.create_table(table("stacks", stacks)).await?;
+        service_kit::store::create_table(manager, table("stacks", stacks)).await?;
         let resources = vec![
             key(),
             column("stack_id").string_len(36).not_null().to_owned(),
@@ -101,7 +101,7 @@ impl MigrationTrait for Stacks {
             number("created_at").not_null().to_owned(),
             number("updated_at").not_null().to_owned(),
         ];
-        manager.create_table(table("resources", resources)).await?;
+        service_kit::store::create_table(manager, table("resources", resources)).await?;
         let events = vec![
             number("seq")
                 .not_null()
@@ -118,19 +118,15 @@ impl MigrationTrait for Stacks {
             long("reason", backend).not_null().to_owned(),
             number("time").not_null().to_owned(),
         ];
-        manager.create_table(table("events", events)).await?;
+        service_kit::store::create_table(manager, table("events", events)).await?;
         for (name, of, on) in [
             ("stacks_project", "stacks", "project_id"),
             ("resources_stack", "resources", "stack_id"),
             ("events_stack", "events", "stack_id"),
         ] {
             let mut index = Index::create();
-            index
-                .name(name)
-                .table(Alias::new(of))
-                .col(Alias::new(on))
-                .if_not_exists();
-            manager.create_index(index).await?;
+            index.name(name).table(Alias::new(of)).col(Alias::new(on));
+            service_kit::store::create_index(manager, index).await?;
         }
         Ok(())
     }
@@ -142,5 +138,16 @@ impl MigrationTrait for Stacks {
                 .await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::testing::databases;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn migrations_that_were_broken_off_go_on() {
+        databases::each(|db| async move { databases::migrate_again::<super::Migrator>(&db).await })
+            .await;
     }
 }

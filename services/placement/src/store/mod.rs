@@ -134,10 +134,8 @@ impl MigrationName for Tables {
 }
 
 async fn table<E: EntityTrait>(manager: &SchemaManager<'_>, entity: E) -> Result<(), DbErr> {
-    let mut create = Schema::new(manager.get_database_backend()).create_table_from_entity(entity);
-    manager
-        .create_table(create.if_not_exists().to_owned())
-        .await
+    let create = Schema::new(manager.get_database_backend()).create_table_from_entity(entity);
+    service_kit::store::create_table(manager, create).await
 }
 
 #[async_trait]
@@ -152,9 +150,8 @@ impl MigrationTrait for Tables {
             .name("allocations_provider")
             .table(Alias::new("allocations"))
             .col(Alias::new("provider_id"))
-            .if_not_exists()
             .to_owned();
-        manager.create_index(index).await
+        service_kit::store::create_index(manager, index).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -170,5 +167,16 @@ impl MigrationTrait for Tables {
                 .await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::testing::databases;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn migrations_that_were_broken_off_go_on() {
+        databases::each(|db| async move { databases::migrate_again::<super::Migrator>(&db).await })
+            .await;
     }
 }
