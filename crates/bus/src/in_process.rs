@@ -4,7 +4,7 @@
 
 use crate::{BACKLOG, Bus, BusError, Subscription};
 use async_trait::async_trait;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
@@ -41,11 +41,8 @@ impl InProcessBus {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(topics.entry(name.to_owned()).or_default()))
     }
-}
 
-#[async_trait]
-impl Bus for InProcessBus {
-    async fn publish(&self, topic: &str, message: Value) -> Result<(), BusError> {
+    fn push(&self, topic: &str, message: Value) -> Result<(), BusError> {
         let topic = self.topic(topic)?;
         let mut queue = topic.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() >= BACKLOG {
@@ -55,6 +52,18 @@ impl Bus for InProcessBus {
         drop(queue);
         topic.arrived.notify_one();
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Bus for InProcessBus {
+    async fn publish(&self, topic: &str, message: Value) -> Result<(), BusError> {
+        self.push(topic, message)
+    }
+
+    fn wake(&self, topic: &str) {
+        // After the end there is nobody to wake.
+        let _ = self.push(topic, json!({}));
     }
 
     async fn subscribe(&self, topic: &str) -> Result<Box<dyn Subscription>, BusError> {

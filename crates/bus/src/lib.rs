@@ -38,11 +38,21 @@ pub enum BusError {
     },
 }
 
+impl From<lapin::Error> for BusError {
+    fn from(error: lapin::Error) -> Self {
+        BusError::Broker(error.to_string())
+    }
+}
+
 /// Carries wake-ups.
 #[async_trait]
 pub trait Bus: Send + Sync {
     /// Returns when the message is held by the bus (by a broker: confirmed).
     async fn publish(&self, topic: &str, message: Value) -> Result<(), BusError>;
+
+    /// Publishes `{}` soon, without waiting for it: a request's answer must not hang on the bus. Several wake-ups of one
+    /// topic may become one, and one may be lost.
+    fn wake(&self, topic: &str);
 
     /// Takes part in receiving a topic's messages.
     async fn subscribe(&self, topic: &str) -> Result<Box<dyn Subscription>, BusError>;

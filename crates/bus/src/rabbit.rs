@@ -13,14 +13,28 @@ use lapin::{
         ConfirmSelectOptions, QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable},
+    uri::AMQPUri,
 };
-use serde_json::Value;
-use std::{collections::HashSet, sync::Arc, time::Duration};
-use tokio::sync::Mutex;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 /// How long the broker may take for one answer.
 const OPERATION: Duration = Duration::from_secs(10);
+/// How long a broker may take until it lets in; the next one is tried after it. And for a farewell, which a dead one
+/// does not answer.
+const CONNECT: Duration = Duration::from_secs(3);
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Heartbeats, seconds: a broker whose machine is gone is noticed after two of them.
+const HEARTBEAT: u16 = 4;
 /// Pauses between two attempts to connect: each twice the one before.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -28,10 +42,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const PREFETCH: u16 = 16;
 
 struct Shared {
-    /// Tried in turn.
+    /// Tried in turn, from the one that answered last.
     urls: Vec<String>,
+    answered: AtomicUsize,
     closed: CancellationToken,
     publisher: Mutex<Option<Publisher>>,
+    /// Topics to be woken: at most as many as there are workers.
+    sleeping: std::sync::Mutex<BTreeSet<String>>,
+    sleepers: Notify,
 }
 
 struct Publisher {
@@ -47,7 +65,8 @@ pub struct RabbitBus {
 }
 
 impl RabbitBus {
-    /// `amqp://USER:PASSWORD@HOST:PORT/VHOST`, several separated by commas. Connects at first use.
+    /// `amqp://USER:PASSWORD@HOST:PORT/VHOST`, several separated by commas. Connects at first use. Must be called
+    /// within a runtime: wake-ups are sent by a task that ends with the bus.
     pub fn connect(urls: &str) -> Self {
         let urls = urls
             .split(',')
@@ -57,12 +76,15 @@ impl RabbitBus {
             .collect();
         let shared = Shared {
             urls,
+            answered: AtomicUsize::new(0),
             closed: CancellationToken::new(),
             publisher: Mutex::new(None),
+            sleeping: std::sync::Mutex::default(),
+            sleepers: Notify::new(),
         };
-        RabbitBus {
-            shared: Arc::new(shared),
-        }
+        let shared = Arc::new(shared);
+        tokio::spawn(Arc::clone(&shared).wake_sleepers());
+        RabbitBus { shared }
     }
 }
 
@@ -70,20 +92,134 @@ impl Shared {
     /// One attempt on each broker.
     async fn open(&self) -> Result<(Connection, Channel), BusError> {
         let mut last = BusError::Broker("no URL is configured".to_owned());
-        for url in &self.urls {
+        let first = self.answered.load(Ordering::Relaxed);
+        for index in (0..self.urls.len()).map(|step| (first + step) % self.urls.len()) {
             let attempt = async {
-                let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+                let mut uri: AMQPUri = self.urls[index].parse().map_err(|reason: String| {
+                    BusError::Broker(format!("broker's URL: {reason}"))
+                })?;
+                uri.query.heartbeat.get_or_insert(HEARTBEAT);
+                let connection =
+                    Connection::connect_uri(uri, ConnectionProperties::default()).await?;
                 let channel = connection.create_channel().await?;
-                Ok::<_, lapin::Error>((connection, channel))
+                Ok::<_, BusError>((connection, channel))
             };
-            match tokio::time::timeout(OPERATION, attempt).await {
-                Ok(Ok(pair)) => return Ok(pair),
-                Ok(Err(error)) => last = BusError::Broker(error.to_string()),
-                Err(_) => last = BusError::Broker(format!("no connection within {OPERATION:?}")),
+            match tokio::time::timeout(CONNECT, attempt).await {
+                Ok(Ok(pair)) => {
+                    self.answered.store(index, Ordering::Relaxed);
+                    return Ok(pair);
+                }
+                Ok(Err(error)) => last = error,
+                Err(_) => last = BusError::Broker(format!("no connection within {CONNECT:?}")),
             }
         }
         Err(last)
     }
+
+    /// Publishes the wake-ups one after the other, until the bus is closed.
+    async fn wake_sleepers(self: Arc<Self>) {
+        loop {
+            let next = self
+                .sleeping
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_first();
+            match next {
+                Some(topic) => {
+                    if let Err(error) = self.publish(&topic, json!({})).await {
+                        tracing::debug!(topic, %error, "wake-up lost");
+                    }
+                }
+                None => tokio::select! {
+                    () = self.sleepers.notified() => {}
+                    () = self.closed.cancelled() => return,
+                },
+            }
+        }
+    }
+
+    async fn publish(&self, topic: &str, message: Value) -> Result<(), BusError> {
+        if self.closed.is_cancelled() {
+            return Err(BusError::Closed);
+        }
+        let mut slot = self.publisher.lock().await;
+        let mut last = BusError::Closed;
+        // The second try is on a fresh connection: the first may have found a dead one.
+        for _ in 0..2 {
+            let mut publisher = match slot.take() {
+                Some(publisher) => publisher,
+                None => {
+                    let (connection, channel) = self.open().await?;
+                    in_time(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+                    Publisher {
+                        connection,
+                        channel,
+                        declared: HashSet::new(),
+                    }
+                }
+            };
+            match publisher.send(topic, &message).await {
+                Ok(()) => {
+                    *slot = Some(publisher);
+                    return Ok(());
+                }
+                Err(error) => {
+                    farewell(&publisher.connection).await;
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Publisher {
+    /// Returns with the broker's confirmation.
+    async fn send(&mut self, topic: &str, message: &Value) -> Result<(), BusError> {
+        if !self.declared.contains(topic) {
+            in_time(declare(&self.channel, topic)).await?;
+            self.declared.insert(topic.to_owned());
+        }
+        let body = message.to_string();
+        let confirm = async {
+            let properties = BasicProperties::default().with_delivery_mode(2);
+            let options = BasicPublishOptions {
+                mandatory: true,
+                ..BasicPublishOptions::default()
+            };
+            self.channel
+                .basic_publish(
+                    "".into(),
+                    topic.into(),
+                    options,
+                    body.as_bytes(),
+                    properties,
+                )
+                .await?
+                .await
+        };
+        let confirmation = match tokio::time::timeout(OPERATION, confirm).await {
+            Ok(result) => result?,
+            Err(_) => {
+                return Err(BusError::Unconfirmed {
+                    topic: topic.to_owned(),
+                    seconds: OPERATION.as_secs(),
+                });
+            }
+        };
+        if confirmation.is_ack() {
+            Ok(())
+        } else {
+            Err(BusError::Broker(format!(
+                "the broker refused a message on `{topic}`"
+            )))
+        }
+    }
+}
+
+/// Without an explicit close the connection's task complains at the runtime's end.
+async fn farewell(connection: &Connection) {
+    let _ = tokio::time::timeout(FAREWELL, connection.close(200, "".into())).await;
 }
 
 async fn declare(channel: &Channel, topic: &str) -> Result<(), lapin::Error> {
@@ -109,7 +245,7 @@ async fn declare(channel: &Channel, topic: &str) -> Result<(), lapin::Error> {
 async fn in_time<T>(work: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, BusError> {
     match tokio::time::timeout(OPERATION, work).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(BusError::Broker(error.to_string())),
+        Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(BusError::Broker(format!("no answer within {OPERATION:?}"))),
     }
 }
@@ -117,81 +253,19 @@ async fn in_time<T>(work: impl Future<Output = Result<T, lapin::Error>>) -> Resu
 #[async_trait]
 impl Bus for RabbitBus {
     async fn publish(&self, topic: &str, message: Value) -> Result<(), BusError> {
-        if self.shared.closed.is_cancelled() {
-            return Err(BusError::Closed);
+        self.shared.publish(topic, message).await
+    }
+
+    fn wake(&self, topic: &str) {
+        let mut sleeping = self
+            .shared
+            .sleeping
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !sleeping.contains(topic) {
+            sleeping.insert(topic.to_owned());
+            self.shared.sleepers.notify_one();
         }
-        let mut slot = self.shared.publisher.lock().await;
-        let mut last = BusError::Closed;
-        // The second try is on a fresh connection: the first may have found a dead one.
-        for _ in 0..2 {
-            let mut publisher = match slot.take() {
-                Some(publisher) => publisher,
-                None => {
-                    let (connection, channel) = self.shared.open().await?;
-                    in_time(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-                    Publisher {
-                        connection,
-                        channel,
-                        declared: HashSet::new(),
-                    }
-                }
-            };
-            let sent = async {
-                if !publisher.declared.contains(topic) {
-                    in_time(declare(&publisher.channel, topic)).await?;
-                    publisher.declared.insert(topic.to_owned());
-                }
-                let body = message.to_string();
-                let confirm = async {
-                    let properties = BasicProperties::default().with_delivery_mode(2);
-                    let options = BasicPublishOptions {
-                        mandatory: true,
-                        ..BasicPublishOptions::default()
-                    };
-                    publisher
-                        .channel
-                        .basic_publish(
-                            "".into(),
-                            topic.into(),
-                            options,
-                            body.as_bytes(),
-                            properties,
-                        )
-                        .await?
-                        .await
-                };
-                let confirmation = match tokio::time::timeout(OPERATION, confirm).await {
-                    Ok(result) => result.map_err(|error| BusError::Broker(error.to_string()))?,
-                    Err(_) => {
-                        return Err(BusError::Unconfirmed {
-                            topic: topic.to_owned(),
-                            seconds: OPERATION.as_secs(),
-                        });
-                    }
-                };
-                if confirmation.is_ack() {
-                    Ok(())
-                } else {
-                    Err(BusError::Broker(format!(
-                        "the broker refused a message on `{topic}`"
-                    )))
-                }
-            }
-            .await;
-            match sent {
-                Ok(()) => {
-                    *slot = Some(publisher);
-                    return Ok(());
-                }
-                Err(error) => {
-                    let _ =
-                        tokio::time::timeout(OPERATION, publisher.connection.close(200, "".into()))
-                            .await;
-                    last = error;
-                }
-            }
-        }
-        Err(last)
     }
 
     async fn subscribe(&self, topic: &str) -> Result<Box<dyn Subscription>, BusError> {
@@ -208,9 +282,7 @@ impl Bus for RabbitBus {
     async fn close(&self) {
         self.shared.closed.cancel();
         if let Some(publisher) = self.shared.publisher.lock().await.take() {
-            // Without an explicit close the connection's task complains at the runtime's end.
-            let _ =
-                tokio::time::timeout(OPERATION, publisher.connection.close(200, "".into())).await;
+            farewell(&publisher.connection).await;
         }
     }
 }
@@ -292,7 +364,7 @@ impl Subscription for RabbitSubscription {
             () = closed.cancelled() => {}
         }
         if let Some((connection, _)) = self.open.take() {
-            let _ = tokio::time::timeout(OPERATION, connection.close(200, "".into())).await;
+            farewell(&connection).await;
         }
         None
     }

@@ -21,7 +21,7 @@ use sea_orm::{
     QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
 use sea_orm_migration::prelude as migration;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +97,6 @@ impl migration::MigrationTrait for Migration {
         };
         let table = Table::create()
             .table(migration::Alias::new("operations"))
-            .if_not_exists()
             .col(
                 ColumnDef::new(migration::Alias::new("seq"))
                     .big_integer()
@@ -123,18 +122,17 @@ impl migration::MigrationTrait for Migration {
             .col(number("created_at"))
             .col(text("error"))
             .to_owned();
-        manager.create_table(table).await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("operations_queue_state")
-                    .table(migration::Alias::new("operations"))
-                    .col(migration::Alias::new("queue"))
-                    .col(migration::Alias::new("state"))
-                    .if_not_exists()
-                    .to_owned(),
-            )
-            .await
+        crate::store::create_table(manager, table).await?;
+        crate::store::create_index(
+            manager,
+            Index::create()
+                .name("operations_queue_state")
+                .table(migration::Alias::new("operations"))
+                .col(migration::Alias::new("queue"))
+                .col(migration::Alias::new("state"))
+                .to_owned(),
+        )
+        .await
     }
 
     async fn down(&self, manager: &migration::SchemaManager) -> Result<(), DbErr> {
@@ -263,11 +261,9 @@ impl Queue {
         }
     }
 
-    /// Tells the workers that there is work. A failure is logged only: they look by themselves, too.
-    pub async fn wake(&self) {
-        if let Err(error) = self.bus.publish(&self.topic, json!({})).await {
-            tracing::debug!(topic = self.topic, %error, "wake-up lost");
-        }
+    /// Tells the workers that there is work. Should that be lost: they look by themselves, too.
+    pub fn wake(&self) {
+        self.bus.wake(&self.topic);
     }
 
     /// Claims up to `limit` operations for `owner`, the oldest first.

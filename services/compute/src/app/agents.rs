@@ -32,7 +32,7 @@ pub async fn heartbeat(app: &App, host: &str, beat: &Heartbeat) -> Result<(), St
     })
     .await?;
     if changed {
-        app.conductor().wake().await;
+        app.conductor().wake();
     }
     Ok(())
 }
@@ -204,8 +204,8 @@ pub async fn report(app: &App, host: &str, id: &str, report: &Report) -> Result<
     })
     .await?;
     if held {
-        app.conductor().wake().await;
-        queue.wake().await; // the next operation on the same guest was waiting for this one
+        app.conductor().wake();
+        queue.wake(); // the next operation on the same guest was waiting for this one
     }
     Ok(held)
 }

@@ -184,7 +184,7 @@ async fn server_create(app: &App, id: &str) -> Result<(), StepError> {
         Ok::<_, StoreError>(true)
     });
     if handed_over.await? {
-        app.agent(&host).wake().await;
+        app.agent(&host).wake();
     }
     Ok(())
 }
@@ -296,7 +296,7 @@ async fn give_up_building(app: &App, id: &str, error: &StepError) -> Result<(), 
         Ok::<_, StoreError>(())
     })
     .await?;
-    app.conductor().wake().await;
+    app.conductor().wake();
     Ok(())
 }
 
@@ -323,8 +323,8 @@ async fn server_delete(app: &App, id: &str) -> Result<(), StepError> {
     })
     .await?;
     match &host {
-        Some(host) => app.agent(host).wake().await,
-        None => app.conductor().wake().await,
+        Some(host) => app.agent(host).wake(),
+        None => app.conductor().wake(),
     }
     Ok(())
 }

@@ -175,7 +175,7 @@ pub async fn create(
     .await?
     .into_iter()
     .for_each(|server| made.push(server));
-    app.conductor().wake().await;
+    app.conductor().wake();
     Ok((made, reservation))
 }
 

@@ -121,7 +121,7 @@ pub async fn act(
         Ok(host)
     })
     .await?;
-    app.agent(&host).wake().await;
+    app.agent(&host).wake();
     Ok(())
 }
 
@@ -185,7 +185,7 @@ pub async fn delete(app: &App, who: &RequestContext, id: &str) -> Result<(), Api
         Ok(())
     })
     .await?;
-    app.conductor().wake().await;
+    app.conductor().wake();
     Ok(())
 }
 
@@ -221,7 +221,7 @@ pub async fn console_output(
         },
     )
     .await?;
-    app.agent(host).wake().await;
+    app.agent(host).wake();
     let deadline = tokio::time::Instant::now() + CONSOLE_TIMEOUT;
     let mut pause = Duration::from_millis(5);
     while tokio::time::Instant::now() < deadline {

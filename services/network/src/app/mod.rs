@@ -49,7 +49,7 @@ macro_rules! write {
             Ok::<_, crate::store::TxError>(value)
         });
         let value = written.await.map_err(service_kit::ApiError::from)?;
-        $app.wake().await;
+        $app.wake();
         Ok(value)
     }};
 }
@@ -57,10 +57,8 @@ pub(crate) use write;
 
 impl App {
     /// Tells the worker that the database changed. Should the bus fail, the periodic comparison finds it too.
-    pub async fn wake(&self) {
-        if let Err(error) = self.bus.publish(SYNC_TOPIC, serde_json::json!({})).await {
-            tracing::warn!(%error, "cannot wake the worker; it will look by itself");
-        }
+    pub fn wake(&self) {
+        self.bus.wake(SYNC_TOPIC);
     }
 }
 

@@ -149,7 +149,7 @@ impl App {
             engine::delete_trust(&self.client, &stack).await;
             return Err(taken());
         }
-        self.queue.wake().await;
+        self.queue.wake();
         Ok(stack)
     }
 
@@ -288,7 +288,7 @@ impl App {
                 "Another operation on the stack has begun; try again.",
             ));
         }
-        self.queue.wake().await;
+        self.queue.wake();
         Ok(())
     }
 
