@@ -52,28 +52,31 @@ impl Traversal<'_> {
     ) -> Result<(), Stop> {
         let cloud = self.cloud(row);
         let properties = json_map(&row.properties);
-        let result = async {
-            if row.physical_id.is_none() {
-                // Unless the row is new, an interrupted worker may have made it; so may a try whose
-                // answer was lost.
-                let tried = AtomicBool::new(row.updated_at != row.created_at);
-                let id = self
-                    .patiently(TRIES_AT_CONFLICT, || async {
-                        if tried.swap(true, Ordering::Relaxed)
-                            && let Some(id) = kind.find(&cloud).await?
-                        {
-                            return Ok(id);
-                        }
-                        kind.create(&cloud, &properties).await
-                    })
-                    .await?;
-                row.physical_id = Some(id);
-                row.updated_at = now();
-                self.store
-                    .resource_note(row)
-                    .await
-                    .map_err(|e| ResourceError::Later(e.to_string()))?;
+        if row.physical_id.is_none() {
+            // Unless the row is new, an interrupted worker may have made it; so may a try whose
+            // answer was lost.
+            let tried = AtomicBool::new(row.updated_at != row.created_at);
+            let made = self
+                .patiently(TRIES_AT_CONFLICT, || async {
+                    if tried.swap(true, Ordering::Relaxed)
+                        && let Some(id) = kind.find(&cloud).await?
+                    {
+                        return Ok(id);
+                    }
+                    kind.create(&cloud, &properties).await
+                })
+                .await;
+            match made {
+                Ok(id) => {
+                    row.physical_id = Some(id);
+                    row.updated_at = now();
+                    // A database that is away is no fault of the resource: the operation is taken up again.
+                    self.store.resource_note(row).await?;
+                }
+                Err(error) => return self.finish(row, "CREATE", Err(error)).await,
             }
+        }
+        let result = async {
             let id = row.physical_id.clone().unwrap_or_default();
             self.wait(|| kind.is_ready(&cloud, &id, &properties))
                 .await?;
