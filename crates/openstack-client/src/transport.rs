@@ -68,6 +68,11 @@ impl Transport {
             reqwest::Client::builder()
                 .connect_timeout(std::time::Duration::from_secs(10))
                 .pool_idle_timeout(std::time::Duration::from_secs(60))
+                // Who waits for an answer of a machine that is gone says nothing by which it would notice: these do.
+                .tcp_keepalive(std::time::Duration::from_secs(2))
+                .tcp_keepalive_interval(std::time::Duration::from_secs(1))
+                .tcp_keepalive_retries(3)
+                .tcp_user_timeout(std::time::Duration::from_secs(5))
                 .user_agent(concat!("stackwright/", env!("CARGO_PKG_VERSION")))
                 // Services answer for themselves; a proxy of the user's shell is not meant for them.
                 .no_proxy()
