@@ -14,6 +14,7 @@ pub mod plan;
 pub mod play;
 pub mod serve;
 pub mod stack;
+pub mod status;
 pub mod up;
 pub mod verify;
 
@@ -101,6 +102,7 @@ pub enum Command {
     /// Look whether the wires are as planned, and the running cloud is well
     #[command(subcommand)]
     Verify(verify::VerifyCommand),
+    Status(status::StatusArgs),
     /// Stacks of the environment's cloud
     #[command(subcommand)]
     Stack(stack::StackCommand),
@@ -129,6 +131,7 @@ impl Command {
                 | Self::Drift(_)
                 | Self::Verify(_)
                 | Self::Stack(_)
+                | Self::Status(_)
         )
     }
 
@@ -140,7 +143,7 @@ impl Command {
             // Its state folder is another one.
             Self::Play(_) => false,
             Self::Lab(_) | Self::Build(_) => false,
-            Self::Verify(_) | Self::Stack(_) => false,
+            Self::Verify(_) | Self::Stack(_) | Self::Status(_) => false,
             Self::Check
             | Self::Log(_)
             | Self::Node(_)

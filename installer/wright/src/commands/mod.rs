@@ -16,6 +16,7 @@ mod play;
 mod proof;
 mod serve;
 mod stack;
+mod status;
 mod up;
 mod verify;
 
@@ -42,6 +43,7 @@ pub async fn run(
         Command::Drift(args) => drift::run(args, settings, printer).await,
         Command::Log(args) => log::run(args, settings, printer).await,
         Command::Verify(command) => verify::run(command, settings, printer).await,
+        Command::Status(args) => status::run(args, settings, printer).await,
         Command::Stack(command) => stack::run(command, settings, printer).await,
         Command::Node(command) => node::run(command, settings, printer).await,
         Command::Up(args) => up::run(args, settings, printer).await,
