@@ -4,6 +4,7 @@
 //! A new command: its arguments in `args/<group>.rs`, a line in [`Command`], its work in
 //! `commands/<group>.rs` or `commands/<group>/<verb>.rs`, a line in `commands::run`.
 
+pub mod backup;
 pub mod build;
 pub mod database;
 pub mod deploy;
@@ -103,6 +104,9 @@ pub enum Command {
     #[command(subcommand)]
     Verify(verify::VerifyCommand),
     Status(status::StatusArgs),
+    /// Back the cloud up, prove backups, bring them back
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Stacks of the environment's cloud
     #[command(subcommand)]
     Stack(stack::StackCommand),
@@ -132,6 +136,7 @@ impl Command {
                 | Self::Verify(_)
                 | Self::Stack(_)
                 | Self::Status(_)
+                | Self::Backup(_)
         )
     }
 
@@ -140,6 +145,7 @@ impl Command {
     pub fn keeps_a_log(&self) -> bool {
         match self {
             Self::Deploy(_) | Self::Plan(_) | Self::Apply(_) | Self::Drift(_) => true,
+            Self::Backup(command) => !matches!(command, backup::BackupCommand::List),
             // Its state folder is another one.
             Self::Play(_) => false,
             Self::Lab(_) | Self::Build(_) => false,
