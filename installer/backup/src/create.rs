@@ -5,8 +5,9 @@ use crate::nodes::{self, Work};
 use crate::shelf::Shelf;
 use crate::tables::{self, Tables};
 use crate::{BackupError, Nodes, Tell, pack};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -236,7 +237,8 @@ fn host(draft: &Path, folder: &str, path: &Path, parts: &mut Vec<Part>) -> Resul
         return Ok(());
     }
     let into = draft.join(folder);
-    fs::create_dir_all(&into).map_err(BackupError::file(&into))?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&into);
+    made.map_err(BackupError::file(&into))?;
     let file = File::open(path).map_err(BackupError::file(path))?;
     let taken: u64 = parts.iter().map(|part| part.raw_bytes).sum();
     if taken + found.len() > HOST_BYTES {

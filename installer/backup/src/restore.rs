@@ -1,8 +1,11 @@
 //! Bringing a backup back: the whole server onto all controllers, or one database.
 //!
 //! Everything that can fail for the backup's sake is done before anything is stopped: files are read and compared, the
-//! server is made ready beside the running one. What was there before is set aside, never removed. The restored member
-//! is the first by name, and the others are empty: so the guards of the database agree on who begins (docs/database.md).
+//! server is made ready beside the running one. What was there before is set aside, never removed.
+//!
+//! Who begins is left to the guards of the database (docs/database.md). A copy by `mariabackup` has no position of its
+//! own, so to them every node is a fresh one, and of fresh nodes the first by name begins: that is the one that gets the
+//! data. The cluster's history is a new one then, for which no old data can be taken.
 use crate::create::{ASK, READ, STREAM, place, tables_of};
 use crate::manifest::{Manifest, Part};
 use crate::nodes::{self, Work};
@@ -10,6 +13,7 @@ use crate::shelf::Shelf;
 use crate::verify::room;
 use crate::{BackupError, Nodes, Tell, pack, tables};
 use serde::Serialize;
+use std::path::Path;
 use std::time::Duration;
 
 /// For stopping and starting services, and for servers that take a copy of everything.
@@ -93,9 +97,7 @@ pub fn whole(
     let physical = part(manifest, manifest.physical(), "database")?;
     let mut names = target.controllers.to_vec();
     names.sort();
-    let (first, others) = names
-        .split_first()
-        .ok_or_else(|| BackupError::Refused("there is no controller".to_owned()))?;
+    let (first, _) = first(&names)?;
 
     tell(&format!(
         "making the database ready on {first}, beside the running one"
@@ -111,6 +113,25 @@ pub fn whole(
         pack::unpack(&folder, physical, sink)
     })?;
 
+    exchange(nodes, target, manifest, &folder, &names, tell).map_err(|error| {
+        BackupError::Refused(format!(
+            "{error}\nThe cloud stands still now. Mend the cause and start this restore again; the way back by hand is in \
+             docs/backup.md. The old data are in /var/lib/mysql.before-restore-{}, where that exists",
+            target.stamp
+        ))
+    })
+}
+
+/// From the moment on in which the cloud stands still.
+fn exchange(
+    nodes: &dyn Nodes,
+    target: &Target,
+    manifest: &Manifest,
+    folder: &Path,
+    names: &[String],
+    tell: Tell,
+) -> Result<Restored, BackupError> {
+    let (first, others) = first(names)?;
     tell("stopping the services and the database on all controllers");
     let stop = Work {
         doing: "stopping the services and the database",
@@ -118,7 +139,7 @@ pub fn whole(
         args: target.services,
         limit: CHANGE,
     };
-    nodes::everywhere(nodes, &names, stop, &|_| ())?;
+    nodes::everywhere(nodes, names, stop, &|_| ())?;
 
     tell("setting the old data aside");
     let aside = format!("before-restore-{}", target.stamp);
@@ -141,7 +162,7 @@ pub fn whole(
         args: &[],
         limit: READ,
     };
-    nodes::everywhere(nodes, &names, start, &|node| {
+    nodes::everywhere(nodes, names, start, &|node| {
         tell(&format!("{node} is in the cluster"))
     })?;
 
@@ -152,7 +173,7 @@ pub fn whole(
 
     if target.images {
         let images = part(manifest, manifest.images(), "images")?;
-        for node in &names {
+        for node in names {
             tell(&format!("giving {node} the images"));
             let work = Work {
                 doing: "giving the images back",
@@ -160,13 +181,11 @@ pub fn whole(
                 args: &[],
                 limit: STREAM,
             };
-            nodes::push(nodes, node, work, |sink| {
-                pack::unpack(&folder, images, sink)
-            })?;
+            nodes::push(nodes, node, work, |sink| pack::unpack(folder, images, sink))?;
         }
     }
     tell("starting the services");
-    services(nodes, &names, "start", target.services)?;
+    services(nodes, names, "start", target.services)?;
     Ok(Restored {
         id: manifest.id.clone(),
         same,
@@ -246,6 +265,12 @@ pub fn service(
     })
 }
 
+fn first(names: &[String]) -> Result<(&String, &[String]), BackupError> {
+    names
+        .split_first()
+        .ok_or_else(|| BackupError::Refused("there is no controller".to_owned()))
+}
+
 fn services(
     nodes: &dyn Nodes,
     names: &[String],
@@ -259,7 +284,11 @@ fn services(
         args: &args,
         limit: CHANGE,
     };
-    nodes::everywhere(nodes, names, work, &|_| ()).map(drop)
+    // The first one alone: a service of a newer version brings an older database up to date when it starts, and several
+    // that do so at once get into each other's way.
+    let (first, others) = first(names)?;
+    nodes::run(nodes, first, work)?;
+    nodes::everywhere(nodes, others, work, &|_| ()).map(drop)
 }
 
 fn part<'a>(

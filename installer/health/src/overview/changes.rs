@@ -41,10 +41,11 @@ impl Overview {
                 );
             }
             let used: Vec<&String> = database.used.keys().collect();
-            facts.insert(
-                "database".to_owned(),
-                format!("written to at {}", names(&used)),
-            );
+            let used = match used.is_empty() {
+                true => "used by nobody".to_owned(),
+                false => format!("written to at {}", names(&used)),
+            };
+            facts.insert("database".to_owned(), used);
         }
         if let Some(queue) = &self.queue {
             facts.insert(
@@ -89,12 +90,7 @@ impl Overview {
             };
             facts.insert(format!("compute host {}", host.host), state.to_owned());
         }
-        let verdict = if self.well {
-            "all well".to_owned()
-        } else {
-            format!("{} things are not well", self.faults.len())
-        };
-        facts.insert(self.environment.clone(), verdict);
+        facts.insert(self.environment.clone(), self.verdict());
         facts
     }
 }

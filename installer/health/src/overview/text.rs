@@ -12,12 +12,7 @@ const SUBJECT: usize = 12;
 
 impl Display for Overview {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let verdict = match self.faults.len() {
-            0 => "all well".to_owned(),
-            1 => "1 thing is not well".to_owned(),
-            n => format!("{n} things are not well"),
-        };
-        writeln!(f, "{}: {verdict}\n", self.environment)?;
+        writeln!(f, "{}: {}\n", self.environment, self.verdict())?;
         for (subject, lines) in self.sections() {
             let mut subject = subject;
             for line in lines {
@@ -38,6 +33,15 @@ impl Display for Overview {
 }
 
 impl Overview {
+    /// In a word.
+    pub(super) fn verdict(&self) -> String {
+        match self.faults.len() {
+            0 => "all well".to_owned(),
+            1 => "1 thing is not well".to_owned(),
+            n => format!("{n} things are not well"),
+        }
+    }
+
     fn sections(&self) -> Vec<(&'static str, Vec<String>)> {
         let mut sections = vec![("nodes", nodes(&self.nodes))];
         if !self.addresses.is_empty() {
