@@ -187,7 +187,7 @@ pub fn create(
         false => {
             let work = Work {
                 doing: "measuring the images",
-                script: "du -sb /var/lib/wright/image/images 2>/dev/null | cut -f 1",
+                script: "find /var/lib/wright/image/images -type f -printf '%s\\n' | awk '{ n += $1 } END { printf \"%.0f\", n }'",
                 args: &[],
                 limit: ASK,
             };

@@ -17,17 +17,17 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a part of the trial");
         let root = folder.path();
         let run = |command: &mut Command| {
-            let output = command.output().unwrap();
+            let output = command.output().expect("a part of the trial");
             assert!(
                 output.status.success(),
                 "{}",
                 String::from_utf8_lossy(&output.stderr)
             );
         };
-        fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("a part of the trial");
         run(Command::new("chown").arg("mysql").arg(root));
         run(Command::new("mariadb-install-db")
             .args([
@@ -49,7 +49,7 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
+            .expect("a part of the trial");
         let server = Server { folder, child };
         let began = Instant::now();
         while server.sql("SELECT 1").is_err() {
@@ -60,16 +60,17 @@ impl Server {
             std::thread::sleep(Duration::from_millis(100));
         }
         let settings = format!("[client]\nsocket={}\n", server.socket().display());
-        fs::write(server.folder.path().join(".my.cnf"), settings).unwrap();
+        fs::write(server.folder.path().join(".my.cnf"), settings).expect("a part of the trial");
         let bin = server.folder.path().join("bin");
-        fs::create_dir(&bin).unwrap();
+        fs::create_dir(&bin).expect("a part of the trial");
         let systemctl = bin.join("systemctl");
         fs::write(
             &systemctl,
             format!("#!/bin/sh\necho \"$@\" >> {}\n", server.notes().display()),
         )
-        .unwrap();
-        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+        .expect("a part of the trial");
+        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755))
+            .expect("a part of the trial");
         server
     }
 
@@ -87,9 +88,9 @@ impl Server {
             .arg(format!("--socket={}", self.socket().display()))
             .args(["-NBe", sql])
             .output()
-            .unwrap();
+            .expect("a part of the trial");
         match output.status.success() {
-            true => Ok(String::from_utf8(output.stdout).unwrap()),
+            true => Ok(String::from_utf8(output.stdout).expect("a part of the trial")),
             false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
         }
     }

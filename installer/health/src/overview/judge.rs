@@ -1,6 +1,6 @@
 //! From what was seen to the overview, and what in it is not well with the next step. Takes values, gives values; the
 //! limits are here, the wording of the overview is in `text`.
-use super::look::{Broker, Clock, Look};
+use super::look::{Broker, Clock, Look, NOT_INSTALLED};
 use super::{
     ComputeHost, Database, Fault, Member, Node, Overview, Ovn, Queue, Seen, SeenNode, Service,
     VirtualAddress,
@@ -100,7 +100,12 @@ impl SeenNode {
 
 fn nodes(seen: &Seen, faults: &mut Faults) -> Vec<Node> {
     let silent = seen.nodes.iter().filter_map(|node| {
-        let why = node.look.as_ref().err()?;
+        // One that is not installed is told as not deployed, with the step that does it.
+        let why = node
+            .look
+            .as_ref()
+            .err()
+            .filter(|why| *why != NOT_INSTALLED)?;
         Some((node.name.clone(), format!("not reached: {why}")))
     });
     faults.add_grouped(

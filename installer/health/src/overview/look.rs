@@ -11,6 +11,9 @@ use std::net::IpAddr;
 /// memory: a disk that is full must not keep a node from saying so.
 pub const SCRIPT: &str = include_str!("look.sh");
 
+/// In place of a look at a node that was never installed.
+pub const NOT_INSTALLED: &str = "it is not installed yet";
+
 /// Longest answer that is read.
 pub const LONGEST: usize = 256 * 1024;
 

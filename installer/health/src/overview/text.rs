@@ -119,19 +119,15 @@ impl Overview {
             "{well} of {} members in the cluster, {used}",
             members.len()
         )];
-        let mut same: BTreeMap<(String, &str, &str), Vec<(&str, Option<i64>)>> = BTreeMap::new();
+        let mut same: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
         for (name, member) in members {
-            let key = (state(member), member.uuid.as_deref().unwrap_or(""), "");
-            same.entry(key).or_default().push((name, member.seqno));
+            let key = (state(member), member.uuid.as_deref().unwrap_or(""));
+            same.entry(key).or_default().push(match member.seqno {
+                Some(seqno) => format!("{name} {seqno}"),
+                None => name.clone(),
+            });
         }
-        for ((state, uuid, _), members) in same {
-            let listed: Vec<String> = members
-                .iter()
-                .map(|(name, seqno)| match seqno {
-                    Some(seqno) => format!("{name} {seqno}"),
-                    None => (*name).to_owned(),
-                })
-                .collect();
+        for ((state, uuid), listed) in same {
             let history = match uuid.is_empty() {
                 true => String::new(),
                 false => format!(" (history {uuid})"),

@@ -110,7 +110,7 @@ pub enum Command {
     /// Stacks of the environment's cloud
     #[command(subcommand)]
     Stack(stack::StackCommand),
-    /// Show the environment's nodes
+    /// Show the environment's nodes, and remove one
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Run the services on this machine, in one process
@@ -137,6 +137,7 @@ impl Command {
                 | Self::Stack(_)
                 | Self::Status(_)
                 | Self::Backup(_)
+                | Self::Node(node::NodeCommand::Remove { .. })
         )
     }
 

@@ -15,6 +15,7 @@ mod node;
 mod plan;
 mod play;
 mod proof;
+mod question;
 mod serve;
 mod stack;
 mod status;

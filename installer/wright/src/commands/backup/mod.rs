@@ -5,6 +5,7 @@ mod tell;
 
 use crate::args::backup::{BackupCommand, CreateArgs, RestoreArgs};
 use crate::cloud::SshShell;
+use crate::commands::question;
 use crate::environment;
 use crate::error::CommandError;
 use crate::printer::Printer;
@@ -15,7 +16,6 @@ use diagnostics::ExitStatus;
 use health::SERVICES;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use state::{EnvironmentFolder, EnvironmentLock, Store};
-use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -270,11 +270,7 @@ async fn bring_back(
         args.service.as_deref(),
         images,
     ));
-    if !settings.yes && !agreed()? {
-        return Err(
-            CommandError::failed("nothing was changed").hint("`--yes` answers the question")
-        );
-    }
+    question::go_on(settings)?;
     let (shelf, shell, telling) = (ready.shelf(), ready.shell.clone(), *printer);
     let restored = blocking(move || {
         let target = Target {
@@ -296,21 +292,6 @@ async fn bring_back(
         true => ExitStatus::Done,
         false => ExitStatus::Differences,
     })
-}
-
-/// Asks at the terminal; without one the answer is no.
-fn agreed() -> Result<bool, CommandError> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    eprint!("Go on? [y/N] ");
-    std::io::stderr().flush().map_err(anyhow::Error::from)?;
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(anyhow::Error::from)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -143,7 +143,7 @@ impl Asker {
     }
 
     async fn look(&self, node: &str) -> Result<Look, String> {
-        let host = self.hosts.get(node).ok_or("it is not installed yet")?;
+        let host = self.hosts.get(node).ok_or(look::NOT_INSTALLED)?;
         let attach = async {
             let reached = self.ssh.reach(host).await?;
             reached.attach().await
