@@ -3,8 +3,11 @@
 //! - sanity: units run, ports answer, clocks agree; needs no user of the cloud;
 //! - smoke: a token, an image, a network, a server, a stack, made and removed again.
 //!
+//! [`overview`] is the whole cloud at a glance: it tries nothing, and takes seconds.
+//!
 //! One check a file; adding one is a page in `docs/adding-a-health-check.md`. This crate does not know
 //! how the cloud was deployed: it gets its nodes, a shell on them, and a client as [`Cloud`].
+pub mod overview;
 mod report;
 mod sanity;
 mod smoke;
@@ -12,6 +15,7 @@ mod smoke;
 use async_trait::async_trait;
 use openstack_client::Client;
 pub use report::{Finding, Report, Status};
+pub use sanity::BALANCED_PORTS as SERVICES;
 use std::{
     collections::BTreeMap,
     net::IpAddr,

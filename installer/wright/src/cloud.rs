@@ -28,11 +28,21 @@ pub fn client(
 /// Where the identity service of the environment's controllers answers.
 pub fn auth_url(environment: &Environment) -> Result<String, CommandError> {
     match environment.plan.vips.internal {
-        Some(vip) => Ok(format!("http://{vip}:5000/v3")),
+        Some(vip) => Ok(format!("{}/v3", url(vip, 5000))),
         None => Err(CommandError::failed(
             "the plan has no internal virtual address",
         )),
     }
+}
+
+/// Where a service of the cloud answers, on a virtual address or on a controller's own.
+pub fn url(address: Ipv4Addr, port: u16) -> String {
+    format!("http://{address}:{port}")
+}
+
+/// How the cloud's services are called.
+pub fn transport() -> Result<Transport, CommandError> {
+    Transport::http().map_err(|error| anyhow::anyhow!("no HTTP client: {error}").into())
 }
 
 /// A client with the administrator's rights for an identity service at this URL.
@@ -51,10 +61,8 @@ pub fn client_at(folder: &EnvironmentFolder, auth_url: String) -> Result<Client,
         region: REGION.to_owned(),
         interface: Interface::Internal,
     };
-    let transport =
-        Transport::http().map_err(|error| anyhow::anyhow!("no HTTP client: {error}"))?;
     Ok(Client::new(
-        transport,
+        transport()?,
         options,
         Credentials::password("admin", password.expose(), "admin"),
     ))
@@ -105,16 +113,19 @@ impl SshShell {
     }
 }
 
-#[async_trait]
-impl health::NodeShell for SshShell {
-    async fn run(&self, node: &str, argv: &[&str]) -> Result<(i32, String), String> {
+impl SshShell {
+    /// `ssh` that runs these words on the node.
+    ///
+    /// # Errors
+    /// The node has no host key that is known from its installation.
+    pub fn ssh(&self, node: &str, argv: &[&str]) -> Result<std::process::Command, String> {
         let address = self
             .addresses
             .get(node)
             .ok_or_else(|| format!("`{node}` is not installed"))?;
-        let command: Vec<String> = argv.iter().map(|word| quote(word)).collect();
-        let run = Command::new("ssh")
-            .arg("-i")
+        let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();
+        let mut ssh = std::process::Command::new("ssh");
+        ssh.arg("-i")
             .arg(&self.key)
             .arg("-o")
             .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
@@ -126,8 +137,23 @@ impl health::NodeShell for SshShell {
                 "-o",
                 "ConnectTimeout=30",
             ])
+            // A node that is gone is noticed within a minute, however long its command is to run.
+            .args([
+                "-o",
+                "ServerAliveInterval=15",
+                "-o",
+                "ServerAliveCountMax=4",
+            ])
             .args(["-o", "LogLevel=ERROR", &format!("root@{address}"), "--"])
-            .arg(command.join(" "))
+            .arg(words.join(" "));
+        Ok(ssh)
+    }
+}
+
+#[async_trait]
+impl health::NodeShell for SshShell {
+    async fn run(&self, node: &str, argv: &[&str]) -> Result<(i32, String), String> {
+        let run = Command::from(self.ssh(node, argv)?)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();

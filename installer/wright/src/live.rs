@@ -2,7 +2,7 @@
 //! standard error is a terminal and people read it; otherwise nothing is shown, and plain lines tell the same.
 //!
 //! What is worth keeping is printed by the printer, above these lines.
-use crate::printer::Output;
+use crate::printer::{self, Output};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
@@ -71,6 +71,22 @@ impl Live {
         if let Some((bar, doing)) = self.nodes.get(node) {
             bar.set_message(doing.clone());
         }
+    }
+
+    /// A whole page in place of lines, and of the page before.
+    pub fn page(&mut self, text: &str) {
+        let Some(lines) = &self.lines else {
+            return;
+        };
+        let (bar, _) = self.nodes.entry(String::new()).or_insert_with(|| {
+            let bar = lines.add(ProgressBar::no_length());
+            bar.set_style(
+                ProgressStyle::with_template("{msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
+            (bar, String::new())
+        });
+        bar.set_message(printer::harmless(text));
     }
 
     /// The node has nothing more to do.

@@ -131,11 +131,15 @@ impl Printer {
     }
 }
 
-/// One whole line. A reader that has gone away (`| head`) is no reason to fail. Much of it was said by nodes and servers:
-/// what would steer the terminal is shown, not obeyed.
-fn line(mut stream: impl Write, text: &str) {
+/// Text without what would steer the terminal: much of it was said by nodes and servers.
+pub fn harmless(text: &str) -> String {
     let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    let text = text.replace(steers, "\u{fffd}");
+    text.replace(steers, "\u{fffd}")
+}
+
+/// One whole line. A reader that has gone away (`| head`) is no reason to fail.
+fn line(mut stream: impl Write, text: &str) {
+    let text = harmless(text);
     let _ = stream.write_all(format!("{text}\n").as_bytes());
     let _ = stream.flush();
 }

@@ -19,8 +19,8 @@ const CONTROLLER_PORTS: &[(&str, u16)] = &[
     ("OVN southbound", 6642),
 ];
 
-/// Ports that are balanced, on each virtual address.
-const BALANCED_PORTS: &[(&str, u16)] = &[
+/// The bundled services, with the ports that are balanced on each virtual address.
+pub const BALANCED_PORTS: &[(&str, u16)] = &[
     ("identity", 5000),
     ("image", 9292),
     ("placement", 8778),

@@ -4,6 +4,7 @@
 //! A new command: its arguments in `args/<group>.rs`, a line in [`Command`], its work in
 //! `commands/<group>.rs` or `commands/<group>/<verb>.rs`, a line in `commands::run`.
 
+pub mod backup;
 pub mod build;
 pub mod database;
 pub mod deploy;
@@ -14,6 +15,7 @@ pub mod plan;
 pub mod play;
 pub mod serve;
 pub mod stack;
+pub mod status;
 pub mod up;
 pub mod verify;
 
@@ -101,10 +103,14 @@ pub enum Command {
     /// Look whether the wires are as planned, and the running cloud is well
     #[command(subcommand)]
     Verify(verify::VerifyCommand),
+    Status(status::StatusArgs),
+    /// Back the cloud up, prove backups, bring them back
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Stacks of the environment's cloud
     #[command(subcommand)]
     Stack(stack::StackCommand),
-    /// Show the environment's nodes
+    /// Show the environment's nodes, and remove one
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Run the services on this machine, in one process
@@ -129,6 +135,9 @@ impl Command {
                 | Self::Drift(_)
                 | Self::Verify(_)
                 | Self::Stack(_)
+                | Self::Status(_)
+                | Self::Backup(_)
+                | Self::Node(node::NodeCommand::Remove { .. })
         )
     }
 
@@ -137,10 +146,11 @@ impl Command {
     pub fn keeps_a_log(&self) -> bool {
         match self {
             Self::Deploy(_) | Self::Plan(_) | Self::Apply(_) | Self::Drift(_) => true,
+            Self::Backup(command) => !matches!(command, backup::BackupCommand::List),
             // Its state folder is another one.
             Self::Play(_) => false,
             Self::Lab(_) | Self::Build(_) => false,
-            Self::Verify(_) | Self::Stack(_) => false,
+            Self::Verify(_) | Self::Stack(_) | Self::Status(_) => false,
             Self::Check
             | Self::Log(_)
             | Self::Node(_)

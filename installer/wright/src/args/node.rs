@@ -11,6 +11,13 @@ pub enum NodeCommand {
         /// Name of the node in the inventory
         node: String,
     },
+    /// Take a compute node out of the running cloud
+    ///
+    /// It must have no servers; its machine may be lost. Afterwards take it out of the inventory and deploy.
+    Remove {
+        /// Name of the node in the inventory
+        node: String,
+    },
     /// Trust the SSH host key of a host that was installed by others
     ///
     /// Fetches its host keys and keeps the one with this fingerprint, which you compared with what the host itself

@@ -2,6 +2,7 @@
 //! arguments, the settings and the printer, and answers with an exit status or an error.
 
 mod apply;
+mod backup;
 mod build;
 mod check;
 mod compute_agent;
@@ -14,8 +15,10 @@ mod node;
 mod plan;
 mod play;
 mod proof;
+mod question;
 mod serve;
 mod stack;
+mod status;
 mod up;
 mod verify;
 
@@ -42,6 +45,8 @@ pub async fn run(
         Command::Drift(args) => drift::run(args, settings, printer).await,
         Command::Log(args) => log::run(args, settings, printer).await,
         Command::Verify(command) => verify::run(command, settings, printer).await,
+        Command::Backup(command) => backup::run(command, settings, printer).await,
+        Command::Status(args) => status::run(args, settings, printer).await,
         Command::Stack(command) => stack::run(command, settings, printer).await,
         Command::Node(command) => node::run(command, settings, printer).await,
         Command::Up(args) => up::run(args, settings, printer).await,

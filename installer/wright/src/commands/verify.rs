@@ -1,7 +1,7 @@
 //! `wright verify`: `health` here, the checks of the `health` crate against the environment's cloud; `network` in a
 //! folder of its own, `stack` in `proof`.
 pub mod network;
-mod reach;
+pub mod reach;
 mod wires;
 
 use super::proof;

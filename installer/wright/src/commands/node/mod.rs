@@ -1,6 +1,7 @@
 //! `wright node`: the environment's nodes, as planned and as they are.
 
 mod list;
+mod remove;
 mod show;
 mod trust;
 
@@ -23,6 +24,7 @@ pub async fn run(
     match command {
         NodeCommand::List => list::run(&nodes(settings, printer).await?, printer),
         NodeCommand::Show { node } => show::run(&nodes(settings, printer).await?, &node, printer),
+        NodeCommand::Remove { node } => remove::run(&node, settings, printer).await,
         NodeCommand::Trust { node, fingerprint } => trust::run(&node, &fingerprint, printer).await,
     }
 }

@@ -31,23 +31,7 @@ impl SshReach {
                 CommandError::failed(error.to_string()).hint("`wright deploy` makes the key")
             })?
             .with_agent_at(AGENT_PATH, &format!("{AGENT_PATH} probe"));
-        let mut hosts = BTreeMap::new();
-        for record in store.nodes().await.map_err(anyhow::Error::from)? {
-            let planned = environment.plan.nodes.get(&record.name);
-            let address = planned.and_then(|node| node.addresses.get(&NetworkName::Pxe));
-            if let (Some(address), Some(host_key)) = (address, record.ssh_host_key) {
-                let host = HostSpec {
-                    name: record.name.clone(),
-                    address: address.to_string(),
-                    port: 22,
-                    user: "root".to_owned(),
-                    host_key,
-                    groups: Vec::new(),
-                    vars: serde_json::Map::new(),
-                };
-                hosts.insert(record.name, host);
-            }
-        }
+        let hosts = hosts(environment, store).await?;
         Ok(SshReach { ssh, hosts })
     }
 
@@ -55,6 +39,31 @@ impl SshReach {
     pub fn count(&self) -> usize {
         self.hosts.len()
     }
+}
+
+/// Nodes whose host keys are known from their installation.
+pub async fn hosts(
+    environment: &Environment,
+    store: &Store,
+) -> Result<BTreeMap<String, HostSpec>, CommandError> {
+    let mut hosts = BTreeMap::new();
+    for record in store.nodes().await.map_err(anyhow::Error::from)? {
+        let planned = environment.plan.nodes.get(&record.name);
+        let address = planned.and_then(|node| node.addresses.get(&NetworkName::Pxe));
+        if let (Some(address), Some(host_key)) = (address, record.ssh_host_key) {
+            let host = HostSpec {
+                name: record.name.clone(),
+                address: address.to_string(),
+                port: 22,
+                user: "root".to_owned(),
+                host_key,
+                groups: Vec::new(),
+                vars: serde_json::Map::new(),
+            };
+            hosts.insert(record.name, host);
+        }
+    }
+    Ok(hosts)
 }
 
 #[async_trait]

@@ -1,0 +1,2 @@
+//! Tests against real daemons.
+mod one_service;
