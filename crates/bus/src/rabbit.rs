@@ -12,6 +12,7 @@ use lapin::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
         ConfirmSelectOptions, QueueDeclareOptions,
     },
+    tcp::OwnedTLSConfig,
     types::{AMQPValue, FieldTable},
 };
 use serde_json::Value;
@@ -30,6 +31,8 @@ const PREFETCH: u16 = 16;
 struct Shared {
     /// Tried in turn.
     urls: Vec<String>,
+    /// PEM of the authority that signed the brokers' certificates, beside the system's.
+    ca: Option<String>,
     closed: CancellationToken,
     publisher: Mutex<Option<Publisher>>,
 }
@@ -47,8 +50,8 @@ pub struct RabbitBus {
 }
 
 impl RabbitBus {
-    /// `amqp://USER:PASSWORD@HOST:PORT/VHOST`, several separated by commas. Connects at first use.
-    pub fn connect(urls: &str) -> Self {
+    /// `amqps://USER:PASSWORD@HOST:PORT/VHOST`, several separated by commas; `ca` as PEM. Connects at first use.
+    pub fn connect(urls: &str, ca: Option<String>) -> Self {
         let urls = urls
             .split(',')
             .map(str::trim)
@@ -57,6 +60,7 @@ impl RabbitBus {
             .collect();
         let shared = Shared {
             urls,
+            ca,
             closed: CancellationToken::new(),
             publisher: Mutex::new(None),
         };
@@ -72,7 +76,14 @@ impl Shared {
         let mut last = BusError::Broker("no URL is configured".to_owned());
         for url in &self.urls {
             let attempt = async {
-                let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+                let tls = OwnedTLSConfig {
+                    cert_chain: self.ca.clone(),
+                    ..OwnedTLSConfig::default()
+                };
+                let runtime = lapin::runtime::default_runtime()?;
+                let properties = ConnectionProperties::default();
+                let connection =
+                    Connection::connect_with_config(url, properties, tls, runtime).await?;
                 let channel = connection.create_channel().await?;
                 Ok::<_, lapin::Error>((connection, channel))
             };
