@@ -1,6 +1,6 @@
 //! Is the cloud well? Checks that say what they tried and what they saw.
 //!
-//! - sanity: units run, ports answer, clocks agree; needs no user of the cloud;
+//! - sanity: units run, ports answer, clocks agree, certificates last; needs no user of the cloud;
 //! - smoke: a token, an image, a network, a server, a stack, made and removed again.
 //!
 //! One check a file; adding one is a page in `docs/adding-a-health-check.md`. This crate does not know

@@ -28,7 +28,7 @@ pub fn client(
 /// Where the identity service of the environment's controllers answers.
 pub fn auth_url(environment: &Environment) -> Result<String, CommandError> {
     match environment.plan.vips.internal {
-        Some(vip) => Ok(format!("http://{vip}:5000/v3")),
+        Some(vip) => Ok(format!("https://{vip}:5000/v3")),
         None => Err(CommandError::failed(
             "the plan has no internal virtual address",
         )),
@@ -51,13 +51,27 @@ pub fn client_at(folder: &EnvironmentFolder, auth_url: String) -> Result<Client,
         region: REGION.to_owned(),
         interface: Interface::Internal,
     };
-    let transport =
-        Transport::http().map_err(|error| anyhow::anyhow!("no HTTP client: {error}"))?;
+    let transport = match options.auth_url.starts_with("https:") {
+        true => Transport::http_with_roots(&[authority(folder)?]),
+        false => Transport::http(),
+    }
+    .map_err(|error| anyhow::anyhow!("no HTTP client: {error}"))?;
     Ok(Client::new(
         transport,
         options,
         Credentials::password("admin", password.expose(), "admin"),
     ))
+}
+
+/// The certificate of the environment's authority.
+fn authority(folder: &EnvironmentFolder) -> Result<Vec<u8>, CommandError> {
+    let path = folder.ca();
+    std::fs::read(&path).map_err(|error| {
+        CommandError::failed(format!("cannot read `{}`: {error}", path.display())).hint(format!(
+            "deploying writes it: `wright -e {} deploy`",
+            folder.environment()
+        ))
+    })
 }
 
 /// Where the identity service listens that `wright up` runs for this environment on this machine; `None` for an
