@@ -135,10 +135,10 @@ class Lab:
                 address = f"10.21.1.{10 + int(node[-1])}"
                 code = self.in_wires(
                     "curl", "--silent", "--max-time", "3", "--output", "/dev/null", "--write-out", "%{http_code}",
-                    f"http://{address}:{port}/healthz", check=False)
+                    "--cacert", str(self.state / "ca.pem"), f"https://{address}:{port}/healthz", check=False)
                 if code != "200":
                     return False
-            listening = self.inside(node, "ss", "-Hltn", "sport = :5672")
+            listening = self.inside(node, "ss", "-Hltn", "sport = :5671")
             if not listening.strip():
                 return False
         return True

@@ -8,6 +8,7 @@ object, and its status; 0 is no answer. It judges nothing: run.py does, afterwar
 import http.client
 import json
 import re
+import ssl
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ class Cloud:
     def __init__(self, openrc, log):
         settings = dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", open(openrc).read(), re.M))
         self.auth = settings["OS_AUTH_URL"]
+        self.trust = ssl.create_default_context(cafile=settings["OS_CACERT"])
         self.user, self.password = settings["OS_USERNAME"], settings["OS_PASSWORD"]
         self.log = log
         self.token, self.project, self.catalogue = None, None, {}
@@ -39,7 +41,7 @@ class Cloud:
         began = time.monotonic()
         status, answer, found = 0, None, {}
         try:
-            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT)
+            connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=TIMEOUT, context=self.trust)
             connection.request(
                 method,
                 parts.path + ("?" + parts.query if parts.query else ""),

@@ -12,6 +12,7 @@ use lapin::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
         ConfirmSelectOptions, QueueDeclareOptions,
     },
+    tcp::OwnedTLSConfig,
     types::{AMQPValue, FieldTable},
     uri::AMQPUri,
 };
@@ -45,6 +46,8 @@ struct Shared {
     /// Tried in turn, from the one that answered last.
     urls: Vec<String>,
     answered: AtomicUsize,
+    /// PEM of the authority that signed the brokers' certificates, beside the system's.
+    ca: Option<String>,
     closed: CancellationToken,
     publisher: Mutex<Option<Publisher>>,
     /// Topics to be woken: at most as many as there are workers.
@@ -65,9 +68,9 @@ pub struct RabbitBus {
 }
 
 impl RabbitBus {
-    /// `amqp://USER:PASSWORD@HOST:PORT/VHOST`, several separated by commas. Connects at first use. Must be called
-    /// within a runtime: wake-ups are sent by a task that ends with the bus.
-    pub fn connect(urls: &str) -> Self {
+    /// `amqps://USER:PASSWORD@HOST:PORT/VHOST`, several separated by commas; `ca` as PEM. Connects at first use. Must be
+    /// called within a runtime: wake-ups are sent by a task that ends with the bus.
+    pub fn connect(urls: &str, ca: Option<String>) -> Self {
         let urls = urls
             .split(',')
             .map(str::trim)
@@ -77,6 +80,7 @@ impl RabbitBus {
         let shared = Shared {
             urls,
             answered: AtomicUsize::new(0),
+            ca,
             closed: CancellationToken::new(),
             publisher: Mutex::new(None),
             sleeping: std::sync::Mutex::default(),
@@ -99,8 +103,14 @@ impl Shared {
                     BusError::Broker(format!("broker's URL: {reason}"))
                 })?;
                 uri.query.heartbeat.get_or_insert(HEARTBEAT);
+                let tls = OwnedTLSConfig {
+                    cert_chain: self.ca.clone(),
+                    ..OwnedTLSConfig::default()
+                };
+                let runtime = lapin::runtime::default_runtime()?;
+                let properties = ConnectionProperties::default();
                 let connection =
-                    Connection::connect_uri(uri, ConnectionProperties::default()).await?;
+                    Connection::connect_uri_with_config(uri, properties, tls, runtime).await?;
                 let channel = connection.create_channel().await?;
                 Ok::<_, BusError>((connection, channel))
             };

@@ -44,6 +44,9 @@ pub struct ServiceConfig {
     pub listen: SocketAddr,
     /// URL under which users reach the service, without a path: `http://10.20.0.10:9696`.
     pub public_url: String,
+    /// TLS on the socket; without it the service speaks plain HTTP.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
     /// Region of the catalogue.
     #[serde(default = "default_region")]
     pub region: String,
@@ -64,6 +67,16 @@ pub struct ServiceConfig {
     pub log: LogConfig,
 }
 
+/// `[service.tls]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file with the certificate, and what else is to be sent with it.
+    pub certificate: PathBuf,
+    /// PEM file with its key.
+    pub key: PathBuf,
+}
+
 /// `[service.database]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,18 +86,24 @@ pub struct DatabaseConfig {
     /// File with the password that goes into the URL.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// PEM file with the certificate authority of a server over the network: nothing is then sent in the clear.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[service.bus]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BusConfig {
-    /// `amqp://USER@HOST:PORT/VHOST`, or several separated by commas; none: in process.
+    /// `amqps://USER@HOST:PORT/VHOST`, or several separated by commas; none: in process.
     #[serde(default)]
     pub url: Option<Secret>,
     /// File with the password that goes into the URLs.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// PEM file with the brokers' certificate authority.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[service.identity]`

@@ -29,6 +29,7 @@ pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod testing;
+pub mod tls;
 pub mod tokens;
 pub mod version;
 pub mod work;

@@ -6,14 +6,15 @@ use crate::{
     config::{self, IdentityConfig, ServiceConfig},
     context::{Context, Service, StartError},
     store, telemetry,
+    tls::{Identity, TlsListener},
     tokens::IdentityTokens,
 };
-use axum::{Router, routing::get};
+use axum::{Router, routing::get, serve::Listener};
 use http::{StatusCode, header};
 use openstack_client::{Client, ClientOptions, Credentials, Scope, Transport};
 use openstack_types::Interface;
 use sea_orm::DatabaseConnection;
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt::Debug, future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -65,9 +66,10 @@ pub fn with_health(router: Router, db: DatabaseConnection) -> Router {
         .fallback_service(router)
 }
 
-/// Serves until `shutdown`; then lets open requests finish, for at most 30 s.
-pub async fn serve(
-    listener: TcpListener,
+/// Serves until `shutdown`; then lets open requests finish, for at most 30 s. The listener may be a plain one or a
+/// [`TlsListener`].
+pub async fn serve<L: Listener<Addr: Debug>>(
+    listener: L,
     router: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
@@ -97,13 +99,7 @@ pub fn client(region: &str, identity: &IdentityConfig) -> Result<Client, StartEr
     .map_err(|reason| StartError::Config(format!("[service.identity] {reason}")))?;
     let transport = match &identity.ca_file {
         None => Transport::http(),
-        Some(path) => {
-            let pem = std::fs::read(path).map_err(|source| StartError::Io {
-                what: format!("ca_file `{}`", path.display()),
-                source,
-            })?;
-            Transport::http_with_roots(&[pem])
-        }
+        Some(path) => Transport::http_with_roots(&[read_ca(path)?.into_bytes()]),
     }
     .map_err(|reason| StartError::Config(format!("TLS: {reason}")))?;
     let options = ClientOptions {
@@ -123,6 +119,14 @@ pub fn client(region: &str, identity: &IdentityConfig) -> Result<Client, StartEr
     Ok(Client::new(transport, options, credentials))
 }
 
+/// The certificates of an authority, as PEM.
+pub fn read_ca(path: &Path) -> Result<String, StartError> {
+    std::fs::read_to_string(path).map_err(|source| StartError::Io {
+        what: format!("ca_file `{}`", path.display()),
+        source,
+    })
+}
+
 /// Connects what `[service]` names.
 pub async fn context(
     service: &'static str,
@@ -140,7 +144,8 @@ pub async fn context(
             let url =
                 config::url_with_password(url, settings.bus.password_file.as_deref(), "password")
                     .map_err(|reason| StartError::Config(format!("[service.bus] {reason}")))?;
-            Arc::new(bus::RabbitBus::connect(url.expose()))
+            let ca = settings.bus.ca_file.as_deref().map(read_ca).transpose()?;
+            Arc::new(bus::RabbitBus::connect(url.expose(), ca))
         }
     };
     let client = client(&settings.region, &settings.identity)?;
@@ -154,7 +159,7 @@ pub async fn context(
         host: settings.host.clone(),
         public_url: settings.public_url.trim_end_matches('/').to_owned(),
         auth_url: settings.identity.auth_url.clone(),
-        db: store::connect(url.expose()).await?,
+        db: store::connect_trusting(url.expose(), database.ca_file.as_deref()).await?,
         bus,
         tokens: Arc::new(IdentityTokens::new(client.clone())),
         client,
@@ -185,11 +190,18 @@ where
     let context = context(service, settings, shutdown.clone(), tasks.clone()).await?;
     let (bus, db) = (Arc::clone(&context.bus), context.db.clone());
     let started = start(context).await?;
+    let tls = settings.tls.as_ref().map(Identity::read).transpose()?;
     let listener = bind(settings.listen).await?;
     tracing::info!(service, listen = %settings.listen, "ready");
     tell_ready();
     let router = with_health(started.router, db.clone());
-    let result = serve(listener, router, shutdown.clone()).await;
+    let result = match tls {
+        Some(tls) => match TlsListener::new(listener, tls) {
+            Ok(listener) => serve(listener, router, shutdown.clone()).await,
+            Err(error) => Err(error),
+        },
+        None => serve(listener, router, shutdown.clone()).await,
+    };
     shutdown.cancel();
     drain(&tasks).await;
     bus.close().await;

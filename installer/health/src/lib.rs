@@ -1,6 +1,6 @@
 //! Is the cloud well? Checks that say what they tried and what they saw.
 //!
-//! - sanity: units run, ports answer, clocks agree; needs no user of the cloud;
+//! - sanity: units run, ports answer, clocks agree, certificates last; needs no user of the cloud;
 //! - smoke: a token, an image, a network, a server, a stack, made and removed again.
 //!
 //! [`overview`] is the whole cloud at a glance: it tries nothing, and takes seconds.

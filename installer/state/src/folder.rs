@@ -106,6 +106,12 @@ impl EnvironmentFolder {
         self.root.join("openrc")
     }
 
+    /// The certificate of the environment's authority.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.root.join("ca.pem")
+    }
+
     #[must_use]
     pub fn ssh(&self) -> PathBuf {
         self.root.join("ssh")

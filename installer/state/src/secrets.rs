@@ -1,4 +1,4 @@
-//! Generated passwords of an environment, encrypted at rest.
+//! Generated passwords and keys of an environment, encrypted at rest.
 //!
 //! `secrets.enc` holds all of them, AES-256-GCM under the key of `secrets.key` (32 bytes, mode 0600). The file is
 //! sealed anew with a fresh nonce on every change; readers need the key only.
@@ -128,13 +128,7 @@ impl Secrets {
     /// # Errors
     /// When the name is not usable or the file cannot be read or written.
     pub fn get_or_generate(&self, name: &str) -> Result<Secret, StateError> {
-        if !name.starts_with(|c: char| c.is_ascii_lowercase())
-            || !name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        {
-            return Err(StateError::SecretName(name.to_owned()));
-        }
+        usable(name)?;
         if let Some(known) = self.get(name)? {
             return Ok(known);
         }
@@ -150,6 +144,18 @@ impl Secrets {
         all.insert(name.to_owned(), secret.clone());
         self.write(&all)?;
         Ok(secret)
+    }
+
+    /// Stores a secret that was made elsewhere, durably, in place of one that had its name.
+    ///
+    /// # Errors
+    /// When the name is not usable or the file cannot be read or written.
+    pub fn put(&self, name: &str, value: &str) -> Result<(), StateError> {
+        usable(name)?;
+        let _writer = self.writer()?;
+        let mut all = self.read()?;
+        all.insert(name.to_owned(), Secret(value.to_owned()));
+        self.write(&all)
     }
 
     /// One writer at a time: a lock on the key file, which is never replaced.
@@ -258,6 +264,17 @@ impl Secrets {
     }
 }
 
+fn usable(name: &str) -> Result<(), StateError> {
+    let usable = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    match usable {
+        true => Ok(()),
+        false => Err(StateError::SecretName(name.to_owned())),
+    }
+}
+
 fn closed_to_others(file: &File, path: &Path) -> Result<(), StateError> {
     let mode = file
         .metadata()
@@ -355,6 +372,19 @@ mod tests {
             Secrets::open(&folder),
             Err(StateError::Damaged { .. })
         ));
+    }
+
+    #[test]
+    fn one_made_elsewhere_is_kept_and_replaced() {
+        let scratch = tempfile::tempdir().unwrap();
+        let secrets = Secrets::open(&environment(scratch.path())).unwrap();
+        let other = secrets.get_or_generate("other").unwrap();
+        secrets.put("made", "first").unwrap();
+        secrets.put("made", "second").unwrap();
+        let kept = secrets.get("made").unwrap().unwrap();
+        assert_eq!(kept.expose(), "second");
+        assert_eq!(secrets.get("other").unwrap(), Some(other));
+        assert!(secrets.put("Made", "x").is_err());
     }
 
     #[test]

@@ -37,12 +37,17 @@ pub fn auth_url(environment: &Environment) -> Result<String, CommandError> {
 
 /// Where a service of the cloud answers, on a virtual address or on a controller's own.
 pub fn url(address: Ipv4Addr, port: u16) -> String {
-    format!("http://{address}:{port}")
+    format!("https://{address}:{port}")
 }
 
-/// How the cloud's services are called.
-pub fn transport() -> Result<Transport, CommandError> {
-    Transport::http().map_err(|error| anyhow::anyhow!("no HTTP client: {error}").into())
+/// How a service at this URL is called: one of the cloud's is of the environment's authority, one of `wright up` is on
+/// this machine and without TLS.
+pub fn transport(folder: &EnvironmentFolder, url: &str) -> Result<Transport, CommandError> {
+    match url.starts_with("https:") {
+        true => Transport::http_with_roots(&[authority(folder)?]),
+        false => Transport::http(),
+    }
+    .map_err(|error| anyhow::anyhow!("no HTTP client: {error}").into())
 }
 
 /// A client with the administrator's rights for an identity service at this URL.
@@ -62,10 +67,21 @@ pub fn client_at(folder: &EnvironmentFolder, auth_url: String) -> Result<Client,
         interface: Interface::Internal,
     };
     Ok(Client::new(
-        transport()?,
+        transport(folder, &options.auth_url)?,
         options,
         Credentials::password("admin", password.expose(), "admin"),
     ))
+}
+
+/// The certificate of the environment's authority.
+fn authority(folder: &EnvironmentFolder) -> Result<Vec<u8>, CommandError> {
+    let path = folder.ca();
+    std::fs::read(&path).map_err(|error| {
+        CommandError::failed(format!("cannot read `{}`: {error}", path.display())).hint(format!(
+            "deploying writes it: `wright -e {} deploy`",
+            folder.environment()
+        ))
+    })
 }
 
 /// Where the identity service listens that `wright up` runs for this environment on this machine; `None` for an

@@ -25,11 +25,13 @@ pub struct Config {
 pub struct ImagesConfig {
     /// Folder of the data; default: `images` in `data_dir`.
     pub folder: Option<PathBuf>,
-    /// The image services of the other controllers, for example `http://10.20.1.12:9292`: each has a copy of the data. Empty
+    /// The image services of the other controllers, for example `https://10.20.1.12:9292`: each has a copy of the data. Empty
     /// on a single controller, and where the folder is shared by all.
     pub peers: Vec<String>,
     /// By which controllers know each other; needed with `peers`.
     pub peer_secret: String,
+    /// PEM file with the only certificate authority that peers are trusted by.
+    pub peer_ca_file: Option<PathBuf>,
     /// Largest image in bytes.
     pub max_bytes: u64,
 }
@@ -40,6 +42,7 @@ impl Default for ImagesConfig {
             folder: None,
             peers: Vec::new(),
             peer_secret: String::new(),
+            peer_ca_file: None,
             max_bytes: 1 << 40,
         }
     }
@@ -66,7 +69,9 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
     let files = Arc::new(files);
     let mut peers = None;
     if !images.peers.is_empty() {
-        let others = Peers::new(images.peers, images.peer_secret)
+        let ca = images.peer_ca_file.as_deref();
+        let ca = ca.map(service_kit::server::read_ca).transpose()?;
+        let others = Peers::new(images.peers, images.peer_secret, ca.as_deref())
             .map_err(|error| StartError::Config(error.to_string()))?;
         let others = Arc::new(others);
         ctx.tasks.spawn(app::copies::keep_whole(

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use crate::ovn::tls::TlsFiles;
+
 /// The service's own part of its configuration file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -36,7 +38,7 @@ impl Default for Config {
     }
 }
 
-/// OVN's databases: `tcp:ADDRESS:PORT` or `unix:PATH`, several with commas between.
+/// OVN's databases: `ssl:ADDRESS:PORT`, `tcp:ADDRESS:PORT` or `unix:PATH`, several with commas between.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ovn {
@@ -44,6 +46,8 @@ pub struct Ovn {
     pub northbound: String,
     /// For example `tcp:10.20.0.10:6642`.
     pub southbound: String,
+    /// Needed with `ssl:`.
+    pub tls: Option<TlsFiles>,
 }
 
 /// One wire outside, as chassis name it in `ovn-bridge-mappings`.

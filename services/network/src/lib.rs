@@ -69,8 +69,7 @@ fn open_driver(ctx: &Context, config: &Config) -> Result<Arc<dyn Driver>, StartE
         return Ok(Arc::new(SimulatedDriver::default()));
     }
     let ovn = OvnDriver::open(
-        &config.ovn.northbound,
-        &config.ovn.southbound,
+        &config.ovn,
         config.network.dns_servers.clone(),
         config.network.dns_domain.clone(),
         &ctx.tasks,

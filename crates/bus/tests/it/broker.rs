@@ -1,4 +1,4 @@
-//! A RabbitMQ server in a temporary folder, on loopback.
+//! A RabbitMQ server in a temporary folder, on loopback, that speaks TLS only.
 
 use std::{
     net::TcpListener,
@@ -13,6 +13,8 @@ pub struct Broker {
     _mapper: Mapper,
     _folder: tempfile::TempDir,
     pub url: String,
+    /// PEM of what signed its certificate.
+    pub ca: String,
 }
 
 impl Drop for Broker {
@@ -61,9 +63,19 @@ impl Broker {
         );
         let write =
             |name: &str, text: &str| std::fs::write(at(name), text).map_err(|e| e.to_string());
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])
+            .map_err(|e| e.to_string())?;
+        let ca = made.cert.pem();
+        write("node.pem", &ca)?;
+        write("node.key", &made.signing_key.serialize_pem())?;
         write(
             "rabbitmq.conf",
-            &format!("listeners.tcp.1 = 127.0.0.1:{amqp}\n"),
+            &format!(
+                "listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{amqp}\n\
+                 ssl_options.certfile = {}\nssl_options.keyfile = {}\nssl_options.verify = verify_none\n",
+                at("node.pem").display(),
+                at("node.key").display()
+            ),
         )?;
         write("plugins", "[].\n")?;
         write("env", "")?;
@@ -126,7 +138,8 @@ impl Broker {
             child,
             _mapper: mapper,
             _folder: folder,
-            url: format!("amqp://guest:guest@127.0.0.1:{amqp}/%2f"),
+            ca,
+            url: format!("amqps://guest:guest@127.0.0.1:{amqp}/%2f"),
         };
         // Slow on a loaded machine; it is given up when the process ends or after ten minutes.
         let started = Instant::now();

@@ -76,5 +76,11 @@ async fn rabbitmq() {
             return;
         }
     };
-    behaves(Arc::new(RabbitBus::connect(&broker.url))).await;
+    let stranger = RabbitBus::connect(&broker.url, None);
+    assert!(stranger.publish("test.early", json!(0)).await.is_err());
+    behaves(Arc::new(RabbitBus::connect(
+        &broker.url,
+        Some(broker.ca.clone()),
+    )))
+    .await;
 }

@@ -102,6 +102,11 @@ fn sqlite() -> Result<Server, String> {
 
 /// Starts MariaDB with an empty database `test`.
 pub fn mariadb() -> Result<Server, String> {
+    mariadb_with(&[])
+}
+
+/// The same with further arguments.
+pub fn mariadb_with(arguments: &[String]) -> Result<Server, String> {
     let install = find(&["mariadb-install-db", "mysql_install_db"])?;
     let daemon = find(&["mariadbd", "mysqld"])?;
     let folder = folder()?;
@@ -143,6 +148,7 @@ pub fn mariadb() -> Result<Server, String> {
             "--innodb-flush-log-at-trx-commit=1",
         ])
         .args(["--innodb-buffer-pool-size=32M", "--skip-log-bin"])
+        .args(arguments)
         .stdout(Stdio::null())
         .stderr(log(folder.path())?)
         .spawn()

@@ -1,4 +1,5 @@
-//! Checks of the nodes themselves: units, ports, clocks.
+//! Checks of the nodes themselves: units, ports, clocks, certificates.
+mod certificate;
 mod clock;
 mod port;
 mod units;
@@ -14,7 +15,7 @@ const CONTROLLER_PORTS: &[(&str, u16)] = &[
     ("network", 9696),
     ("orchestration", 8004),
     ("database", 3306),
-    ("message queue", 5672),
+    ("message queue", 5671),
     ("OVN northbound", 6641),
     ("OVN southbound", 6642),
 ];
@@ -37,6 +38,9 @@ pub fn checks(cloud: &Cloud) -> Vec<Box<dyn Check>> {
             node: node.name.clone(),
         }));
         checks.push(Box::new(clock::Clock {
+            node: node.name.clone(),
+        }));
+        checks.push(Box::new(certificate::Certificate {
             node: node.name.clone(),
         }));
         if let Some(address) = node

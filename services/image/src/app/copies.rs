@@ -37,12 +37,22 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// `urls` without a slash at their end, for example `http://10.20.1.12:9292`.
+    /// `urls` without a slash at their end, for example `https://10.20.1.12:9292`; `ca`: PEM of the only authority that is
+    /// trusted.
     ///
     /// # Errors
-    /// When there is no HTTP client to be had.
-    pub fn new(urls: Vec<String>, secret: String) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
+    /// When the authority cannot be read.
+    pub fn new(
+        urls: Vec<String>,
+        secret: String,
+        ca: Option<&str>,
+    ) -> Result<Self, reqwest::Error> {
+        let mut builder = reqwest::Client::builder();
+        if let Some(ca) = ca {
+            let trusted = reqwest::Certificate::from_pem_bundle(ca.as_bytes())?;
+            builder = builder.tls_certs_only(trusted);
+        }
+        let client = builder
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WITHIN)

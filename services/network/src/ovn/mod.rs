@@ -8,6 +8,7 @@ pub mod reconcile;
 pub mod rows;
 #[cfg(test)]
 mod samples;
+pub mod tls;
 pub mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config;
 use crate::driver::{Applied, Driver, DriverError, Generation};
 use crate::model::{Chassis, Topology};
 
@@ -115,8 +117,7 @@ pub struct OvnDriver {
 impl OvnDriver {
     /// Starts to connect; what is asked before both databases answer fails and is asked again.
     pub fn open(
-        northbound: &str,
-        southbound: &str,
+        databases: &config::Ovn,
         dns_servers: Vec<std::net::IpAddr>,
         dns_domain: String,
         tasks: &TaskTracker,
@@ -127,6 +128,7 @@ impl OvnDriver {
                 DatabaseSpec {
                     name,
                     remote: remote.to_owned(),
+                    tls: databases.tls.clone(),
                     monitored,
                 },
                 tasks,
@@ -134,8 +136,8 @@ impl OvnDriver {
             )
         };
         Ok(OvnDriver {
-            northbound: open("OVN_Northbound", northbound, NORTHBOUND)?,
-            southbound: open("OVN_Southbound", southbound, SOUTHBOUND)?,
+            northbound: open("OVN_Northbound", &databases.northbound, NORTHBOUND)?,
+            southbound: open("OVN_Southbound", &databases.southbound, SOUTHBOUND)?,
             dns_servers,
             dns_domain,
         })

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::datum::Datum;
 use super::framing::JsonObjects;
+use super::tls::{self, TlsFiles};
 
 /// How long a connection attempt, the schema or the first content may take.
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
@@ -39,9 +41,11 @@ const QUEUE: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum OvsdbError {
     #[error(
-        "`{0}` is not an OVSDB remote; write tcp:ADDRESS:PORT or unix:PATH, several with commas between"
+        "`{0}` is not an OVSDB remote; write ssl:ADDRESS:PORT, tcp:ADDRESS:PORT or unix:PATH, several with commas between"
     )]
     Remote(String),
+    #[error("`{0}` needs the files of a certificate: see [ovn.tls]")]
+    NoCertificate(String),
     #[error("cannot reach database {database} at {remote}")]
     Connect {
         database: String,
@@ -118,8 +122,10 @@ impl Replica {
 #[derive(Debug, Clone)]
 pub struct DatabaseSpec {
     pub name: &'static str,
-    /// `tcp:ADDRESS:PORT` or `unix:PATH`; several, with commas between, are tried in turn.
+    /// `ssl:ADDRESS:PORT`, `tcp:ADDRESS:PORT` or `unix:PATH`; several, with commas between, are tried in turn.
     pub remote: String,
+    /// For `ssl` remotes.
+    pub tls: Option<TlsFiles>,
     /// Columns that the server's schema lacks (an older OVN) are left out.
     pub monitored: &'static [(&'static str, &'static [&'static str])],
 }
@@ -160,7 +166,7 @@ impl Database {
         let remotes = spec
             .remote
             .split(',')
-            .map(Remote::parse)
+            .map(|remote| Remote::parse(remote, spec.tls.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
         let (transactions, queue) = mpsc::channel(QUEUE);
         let (changed, version) = watch::channel(0);
@@ -240,16 +246,31 @@ impl Schema<'_> {
 
 #[derive(Debug, Clone)]
 enum Remote {
+    Ssl(String, TlsFiles),
     Tcp(String),
     Unix(String),
 }
 
 impl Remote {
-    fn parse(text: &str) -> Result<Remote, OvsdbError> {
+    fn parse(text: &str, tls: Option<&TlsFiles>) -> Result<Remote, OvsdbError> {
         match text.trim().split_once(':') {
+            Some(("ssl", address)) if address.contains(':') => match tls {
+                Some(files) => Ok(Remote::Ssl(address.to_owned(), files.clone())),
+                None => Err(OvsdbError::NoCertificate(text.trim().to_owned())),
+            },
             Some(("tcp", address)) if address.contains(':') => Ok(Remote::Tcp(address.to_owned())),
             Some(("unix", path)) if !path.is_empty() => Ok(Remote::Unix(path.to_owned())),
             _ => Err(OvsdbError::Remote(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remote::Ssl(address, _) => write!(f, "ssl:{address}"),
+            Remote::Tcp(address) => write!(f, "tcp:{address}"),
+            Remote::Unix(path) => write!(f, "unix:{path}"),
         }
     }
 }
@@ -278,7 +299,7 @@ impl Keeper {
             let lost = match connected {
                 Ok(mut wire) => {
                     back_off = Duration::from_millis(100);
-                    tracing::info!(database = self.spec.name, ?remote, "connected");
+                    tracing::info!(database = self.spec.name, %remote, "connected");
                     let served = self.serve(&mut wire, &mut queue, &shutdown).await;
                     self.publish(|content| content.connected = false);
                     match served {
@@ -311,7 +332,7 @@ impl Keeper {
             let stream = open_stream(remote).await;
             let stream = stream.map_err(|source| OvsdbError::Connect {
                 database: self.spec.name.to_owned(),
-                remote: format!("{remote:?}"),
+                remote: remote.to_string(),
                 source,
             })?;
             let mut wire = Framed::new(stream, JsonObjects::default());
@@ -537,6 +558,7 @@ impl Keeper {
 
 async fn open_stream(remote: &Remote) -> std::io::Result<Box<dyn Stream>> {
     Ok(match remote {
+        Remote::Ssl(address, files) => Box::new(tls::connect(address, files).await?),
         Remote::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;

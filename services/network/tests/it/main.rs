@@ -7,5 +7,6 @@ mod bounds;
 mod clients;
 mod controllers;
 mod databases;
+mod ovsdb_tls;
 mod real_ovn;
 mod support;

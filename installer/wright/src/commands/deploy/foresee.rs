@@ -1,6 +1,6 @@
 //! A check run of the roles: what a deployment would do now. Nothing is changed, on no node.
 use super::roles::{self, Order};
-use super::{binary, hosts, state_error, world};
+use super::{binary, certificates, hosts, state_error, world};
 use crate::environment;
 use crate::error::CommandError;
 use crate::printer::Printer;
@@ -29,7 +29,17 @@ pub async fn foresee(
     let world = world::now(settings, &store, &playbook).await?;
     let wright = binary::compressed(settings).await?;
     let url = hosts::deploy_url(&environment)?;
-    let hosts = hosts::specs(settings, &environment, &store, &secrets, &url, &wright).await?;
+    let certificates = certificates::up_to_date(&folder, &environment, &secrets, printer)?;
+    let hosts = hosts::specs(
+        settings,
+        &environment,
+        &store,
+        &secrets,
+        &certificates,
+        &url,
+        &wright,
+    )
+    .await?;
     let old_facts = old_facts(&store, &hosts, &selection, printer).await?;
 
     let foresight: Arc<Mutex<Foresight>> = Arc::default();

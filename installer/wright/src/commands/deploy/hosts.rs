@@ -1,9 +1,11 @@
 //! What roles see of the environment: every node with its variables, `wright` among them; and `openrc`.
 use super::binary::Offered;
 use super::install::WRIGHT_FILE;
+use crate::cloud::{self, REGION};
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::settings::Settings;
+use ::certificates::Certificates;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use network_plan::NodePlan;
@@ -21,7 +23,6 @@ const SERVICES: &[&str] = &[
     "compute",
     "orchestration",
 ];
-pub const REGION: &str = "RegionOne";
 
 /// A node of which only name and groups matter.
 pub fn bare(name: &str, groups: Vec<String>) -> HostSpec {
@@ -56,6 +57,7 @@ pub async fn specs(
     environment: &Environment,
     store: &Store,
     secrets: &Secrets,
+    certificates: &Certificates,
     deploy_url: &str,
     wright: &Offered,
 ) -> Result<Vec<HostSpec>, CommandError> {
@@ -78,6 +80,7 @@ pub async fn specs(
             .unwrap_or_default();
         let mut own = shared.clone();
         own.extend(of_node(node));
+        own.insert("tls".to_owned(), tls(&node.name, certificates)?);
         let report = record.and_then(|record| record.hardware.as_ref());
         own.insert("network_files".to_owned(), network_files(node, report)?);
         vars.insert("wright".to_owned(), Value::Object(own));
@@ -103,6 +106,18 @@ fn network_files(node: &NodePlan, report: Option<&Value>) -> Result<Value, Comma
         .into_iter()
         .map(|file| json!({"path": file.path, "content": file.content}))
         .collect())
+}
+
+/// A node's certificate and key, and whom it is to trust.
+fn tls(node: &str, certificates: &Certificates) -> Result<Value, CommandError> {
+    let own = certificates
+        .node(node)
+        .ok_or_else(|| CommandError::failed(format!("node `{node}` has no certificate")))?;
+    Ok(json!({
+        "ca": certificates.authority(),
+        "certificate": own.certificate,
+        "key": own.key,
+    }))
 }
 
 /// The part of `wright` that is the same for all nodes.
@@ -225,17 +240,17 @@ pub fn write_openrc(
     environment: &Environment,
     secrets: &Secrets,
 ) -> Result<String, CommandError> {
-    let Some(vip) = environment.plan.vips.internal else {
-        return Err(CommandError::failed(
-            "the plan has no internal virtual address",
-        ));
-    };
+    let auth_url = cloud::auth_url(environment)?;
     let password = secrets
         .get_or_generate("identity_admin")
         .map_err(anyhow::Error::from)?;
+    // Whoever sources it may be in any folder.
+    let ca = std::path::absolute(folder.ca()).map_err(anyhow::Error::from)?;
+    let ca = ca.display().to_string();
     let text = format!(
         "# Written by wright: `source` it, then `openstack ...`\n\
-         export OS_AUTH_URL=http://{vip}:5000/v3\n\
+         export OS_AUTH_URL={auth_url}\n\
+         export OS_CACERT={}\n\
          export OS_IDENTITY_API_VERSION=3\n\
          export OS_USERNAME=admin\n\
          export OS_PASSWORD='{}'\n\
@@ -244,6 +259,7 @@ pub fn write_openrc(
          export OS_PROJECT_DOMAIN_ID=default\n\
          export OS_REGION_NAME={REGION}\n\
          export OS_INTERFACE=internal\n",
+        shlex::try_quote(&ca).map_err(anyhow::Error::from)?,
         password.expose()
     );
     let path = folder.openrc();

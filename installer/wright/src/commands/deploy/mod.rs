@@ -1,6 +1,7 @@
 //! `wright deploy`: images, boot and installation, wires, roles, health; each stage timed, each resumable.
 //! The same for a lab, Vagrant and a data centre. Wiring only: the stages' work is in the crates.
 mod binary;
+mod certificates;
 mod failure;
 pub mod foresee;
 mod hosts;
@@ -15,6 +16,7 @@ mod wake;
 mod world;
 
 use crate::args::deploy::DeployArgs;
+use crate::cloud;
 use crate::commands::verify;
 use crate::environment::{self, Environment};
 use crate::error::CommandError;
@@ -224,11 +226,13 @@ impl Ready<'_> {
         }
 
         let begun = Instant::now();
+        let certificates = certificates::up_to_date(folder, environment, &secrets, printer)?;
         let hosts = hosts::specs(
             settings,
             environment,
             store,
             &secrets,
+            &certificates,
             provisioner.base_url(),
             wright,
         )
@@ -295,11 +299,7 @@ impl Ready<'_> {
                 )));
             }
         }
-        let identity = environment
-            .plan
-            .vips
-            .internal
-            .map(|vip| format!("http://{vip}:5000/v3"));
+        let identity = cloud::auth_url(environment).ok();
         Ok(Summary {
             env: settings.env.clone(),
             changed: report.changed(),

@@ -179,7 +179,7 @@ pub fn blank(hosts: &[HostSpec]) -> BTreeSet<String> {
         .collect()
 }
 
-/// The environment's generated secrets.
+/// The environment's generated secrets, and each node's own.
 fn hidden(hosts: &[HostSpec]) -> Hidden {
     let hidden = Hidden::default();
     // They are the same for all nodes.
@@ -189,6 +189,10 @@ fn hidden(hosts: &[HostSpec]) -> Hidden {
     {
         hidden.add_all(secrets);
     }
+    let keys = hosts
+        .iter()
+        .filter_map(|host| host.vars.get("wright")?.get("tls")?.get("key")?.as_str());
+    hidden.add(keys);
     hidden
 }
 

@@ -69,7 +69,8 @@ impl Asker {
             })?
             .with_agent_at(task_engine::link::ssh::AGENT_PATH, "sh -s");
         let client = cloud::client(&folder, &environment)?;
-        let Http::Http(http) = cloud::transport()? else {
+        let identity = cloud::auth_url(&environment)?;
+        let Http::Http(http) = cloud::transport(&folder, &identity)? else {
             return Err(
                 anyhow::anyhow!("services of this machine have no health end points").into(),
             );
