@@ -19,9 +19,18 @@ pub fn run(args: &Args) -> Result<()> {
     packages::install_missing(&[packages::LAB, FAULTS].concat(), yes)?;
     cargo::cargo(&["build", "--package", "wright"])?;
     cargo::build_agent()?;
+    script(&args.run)
+}
+
+/// What CI has minutes for; program and agent are built, and packages there.
+pub fn short() -> Result<()> {
+    script(&["--short".to_owned()])
+}
+
+fn script(args: &[String]) -> Result<()> {
     cargo::check(
         Command::new("tests/faults/run.py")
-            .args(&args.run)
+            .args(args)
             .current_dir(cargo::root())
             .env("WRIGHT", cargo::wright())
             .env("WRIGHT_AGENT", cargo::agent()),
@@ -29,4 +38,4 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// What `run.py` calls beside all of the lab.
-const FAULTS: &[&str] = &["curl", "nftables", "python3"];
+pub const FAULTS: &[&str] = &["curl", "nftables", "python3"];

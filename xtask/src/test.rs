@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the stages of CI in order, each with a budget (docs/ci.md).
 //! A stage that fails ends the run; the whole run ends itself before CI would, naming the stage.
-use crate::{cargo, clients, packages, processes, test_output::TestOutput};
+use crate::{cargo, clients, faults, packages, processes, test_output::TestOutput};
 use anyhow::{Context, Result, bail};
 use std::{
     env,
@@ -67,7 +67,7 @@ impl Stage {
     }
 }
 
-const STAGES: [Stage; 10] = [
+const STAGES: [Stage; 11] = [
     Stage {
         name: "format",
         budget_minutes: 1,
@@ -121,6 +121,12 @@ const STAGES: [Stage; 10] = [
         run: lab,
     },
     Stage {
+        name: "faults",
+        budget_minutes: 6,
+        when: When::Full,
+        run: faults::short,
+    },
+    Stage {
         name: "tasks",
         budget_minutes: 4,
         when: When::Full,
@@ -147,7 +153,10 @@ pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     let current = Arc::new(Mutex::new("packages"));
     watch(started, current.clone());
-    packages::install_missing(&[packages::LAB, packages::TEST].concat(), yes)?;
+    packages::install_missing(
+        &[packages::LAB, packages::TEST, faults::FAULTS].concat(),
+        yes,
+    )?;
     let mut table = Vec::new();
     for stage in &STAGES {
         if let Some(flag) = stage.left_out(args) {
