@@ -88,6 +88,7 @@ fn a_cluster_survives() {
         c.healthz(0).is_some_and(|(s, _)| s == 200)
             && c.state(0).is_ok_and(|state| state.members == Some(2))
             && c.sql(2, "SELECT 1 FROM t.t").is_err()
+            && c.healthz(2).is_some_and(|(s, _)| s == 503)
     });
     let n = write(&c, 0);
     let lonely = c.sql(2, "INSERT INTO t.t VALUES (0, 0)");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use network::ovn::ovsdb::{Database, DatabaseSpec};
 use network::ovn::tls::TlsFiles;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,13 +30,21 @@ fn certificate(folder: &Path, name: &str) -> TlsFiles {
         std::fs::write(&path, text).unwrap();
         path
     };
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    // Two names: a certificate that bears its issuer's is taken for a self-signed one.
+    let named = |common_name: &str, addresses: Vec<String>| {
+        let mut params = CertificateParams::new(addresses).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
+        params
+    };
+    let mut params = named("authority", Vec::new());
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().unwrap();
     let authority = params.self_signed(&authority_key).unwrap();
     let issuer = Issuer::new(params, authority_key);
     let key = KeyPair::generate().unwrap();
-    let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let own = named("own", vec!["127.0.0.1".to_owned()]);
     let own = own.signed_by(&key, &issuer).unwrap();
     TlsFiles {
         ca_file: write("ca.pem", authority.pem()),
