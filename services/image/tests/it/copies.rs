@@ -15,7 +15,11 @@ impl Controller {
     fn file(&self, id: &str) -> Option<std::path::PathBuf> {
         let entries = std::fs::read_dir(self.folder.path().join("images")).unwrap();
         let mut paths = entries.map(|entry| entry.unwrap().path());
-        paths.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(id))
+        // One that is being written has its part's name still.
+        paths.find(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            name.starts_with(id) && !name.contains(".part-")
+        })
     }
 
     fn has(&self, id: &str) -> bool {

@@ -81,8 +81,10 @@ async fn a_database_is_read_by_who_has_a_certificate_of_its_authority() {
     let folder = tempfile::tempdir().unwrap();
     let files = certificate(folder.path(), "good");
     let stranger = certificate(folder.path(), "stranger");
-    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = port.local_addr().unwrap().port();
+    // Given back at once, for the server to take.
+    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
     let _server = match start(folder.path(), port, &files) {
         Ok(server) => server,
         Err(reason) => return eprintln!("skipped: {reason}"),
