@@ -116,7 +116,7 @@ const STAGES: [Stage; 11] = [
     },
     Stage {
         name: "lab",
-        budget_minutes: 15,
+        budget_minutes: 18,
         when: When::Always,
         run: lab,
     },
