@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const CLOCK_OFF_MAX: f64 = 1.0;
 /// A disk with less room left than this is told.
 const FREE_PERCENT_MIN: u64 = 10;
-/// A certificate that ends within this time is told: two weeks.
-const CERTIFICATE_MIN: i64 = 14 * 86_400;
+/// A certificate that ends within this time is told, in seconds.
+const CERTIFICATE_MIN: i64 = crate::sanity::certificate::DAYS as i64 * 86_400;
 /// Names that one fault tells; the rest are counted.
 const NAMES_TOLD: usize = 5;
 

@@ -3,7 +3,7 @@ use crate::{Check, Cloud, Seen};
 use async_trait::async_trait;
 
 /// A deployment renews it months before: one with less was forgotten.
-const DAYS: u32 = 30;
+pub const DAYS: u32 = 30;
 
 pub struct Certificate {
     pub node: String,

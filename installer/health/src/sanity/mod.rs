@@ -1,5 +1,5 @@
 //! Checks of the nodes themselves: units, ports, clocks, certificates.
-mod certificate;
+pub(crate) mod certificate;
 mod clock;
 mod port;
 mod units;
