@@ -3,7 +3,9 @@
 use crate::files::{Files, TextFile, VarsFile};
 use crate::hosts_file::{self, HostsFile};
 use crate::vars::{self, VarsFolders};
-use crate::{Host, Inventory, MacAddress, ROLE_GROUPS, host, networks_file, traffic};
+use crate::{
+    Host, Inventory, MacAddress, ROLE_GROUPS, database_engine, host, networks_file, traffic,
+};
 use diagnostics::{Diagnostic, Diagnostics};
 use indexmap::IndexMap;
 use std::collections::HashMap;
@@ -68,6 +70,8 @@ pub fn assemble(files: &Files) -> (Inventory, Diagnostics) {
     if !inventory.hosts.is_empty() {
         controllers(&hosts, inventory.hosts_in("controller").count(), &mut diags);
     }
+    inventory.database_engine =
+        database_engine::settle(inventory.hosts_in("controller"), &mut diags);
     duplicates(inventory.hosts.values(), &mut diags);
 
     // What stands in a file of all hosts is found wrong once for each of them.

@@ -8,6 +8,7 @@
 
 mod assemble;
 mod cards;
+mod database_engine;
 mod files;
 mod groups;
 mod host;
@@ -26,6 +27,7 @@ mod traffic;
 mod vars;
 
 pub use assemble::assemble;
+pub use database_engine::DatabaseEngine;
 pub use files::{Files, TextFile, VarsFile};
 pub use host::{Bmc, Firmware, Host, LabMachine};
 pub use mac::{MacAddress, MacAddressError};
@@ -55,6 +57,8 @@ pub struct Inventory {
     /// In the order of [`NetworkName::ALL`].
     pub networks: IndexMap<NetworkName, Network>,
     pub traffic: Traffic,
+    /// The controllers' database server.
+    pub database_engine: DatabaseEngine,
 }
 
 impl Inventory {

@@ -277,3 +277,27 @@ proptest! {
         let _ = diags.to_string();
     }
 }
+
+#[test]
+fn postgresql_is_for_a_single_controller() {
+    let check = |hosts: &str, group_vars: &str| {
+        let files = Files {
+            hosts: Some(text("hosts.yml", hosts)),
+            group_vars: vec![vars("group_vars", "controller", group_vars)],
+            ..Files::default()
+        };
+        let (inventory, diags) = assemble(&files);
+        (inventory.database_engine, diags.to_string())
+    };
+    let one = "controller: {hosts: {n-1: {ansible_host: 10.0.0.1}}}\n";
+    let three = "controller: {hosts: {n-[1:3]: {ansible_connection: local}}}\n";
+    assert_eq!(check(three, "").0, DatabaseEngine::Mariadb);
+    let postgresql = check(one, "database_engine: postgresql\n");
+    assert_eq!(postgresql, (DatabaseEngine::Postgresql, String::new()));
+    let faults = [
+        check(three, "database_engine: postgresql\n").1,
+        check(one, "database_engine: postgres\n").1,
+        check(one, "database_engine: [mariadb]\n").1,
+    ];
+    insta::assert_snapshot!(faults.join("\n"));
+}

@@ -33,6 +33,8 @@ pub struct Cloud {
     pub nodes: Vec<Node>,
     /// Addresses that a controller holds, by name (`internal`, `public`).
     pub vips: BTreeMap<String, IpAddr>,
+    /// Where the controllers' database server listens: it depends on which one it is.
+    pub database_port: u16,
     pub shell: Arc<dyn NodeShell>,
     /// A client with the administrator's rights.
     pub client: Client,
@@ -161,6 +163,7 @@ mod tests {
         Cloud {
             nodes: Vec::new(),
             vips: BTreeMap::new(),
+            database_port: 3306,
             shell: Arc::new(Says(code, out.to_owned())),
             client: Client::new(
                 Transport::InProcess(InProcess::default()),

@@ -247,7 +247,7 @@ fn database(seen: &Seen, faults: &mut Faults) -> Option<Database> {
             None if !clustered => faults.add(
                 "database",
                 format!("it does not answer on {}", node.name),
-                format!("`journalctl -u mariadb` on {}", node.name),
+                format!("`journalctl -u mariadb -u 'postgresql@*'` on {}", node.name),
             ),
             _ => {}
         }

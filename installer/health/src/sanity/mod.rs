@@ -14,7 +14,6 @@ const CONTROLLER_PORTS: &[(&str, u16)] = &[
     ("compute", 8774),
     ("network", 9696),
     ("orchestration", 8004),
-    ("database", 3306),
     ("message queue", 5671),
     ("OVN northbound", 6641),
     ("OVN southbound", 6642),
@@ -51,6 +50,7 @@ pub fn checks(cloud: &Cloud) -> Vec<Box<dyn Check>> {
             checks.extend(
                 CONTROLLER_PORTS
                     .iter()
+                    .chain(&[("database", cloud.database_port)])
                     .map(|(what, number)| -> Box<dyn Check> {
                         Box::new(port::Port::new(
                             format!("{} {what}", node.name),

@@ -13,6 +13,7 @@ use crate::printer::Printer;
 use crate::settings::Settings;
 use diagnostics::ExitStatus;
 use health::{Cloud, Guest, Report};
+use inventory::DatabaseEngine;
 use serde_json::Value;
 use state::{EnvironmentFolder, Store};
 use std::sync::Arc;
@@ -60,6 +61,10 @@ pub async fn health(settings: &Settings, printer: &Printer) -> Result<Report, Co
             .into_iter()
             .filter_map(|(name, vip)| Some((name.to_owned(), vip?.into())))
             .collect(),
+        database_port: match environment.inventory.database_engine {
+            DatabaseEngine::Mariadb => 3306,
+            DatabaseEngine::Postgresql => 5432,
+        },
         shell: Arc::new(SshShell::new(&folder, &environment, &store).await?),
         guest: guest(&client).await,
         client,

@@ -14,6 +14,7 @@ use ::backup::restore::Target;
 use ::backup::{BackupError, Nodes, Shelf, create, restore, verify};
 use diagnostics::ExitStatus;
 use health::SERVICES;
+use inventory::DatabaseEngine;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use state::{EnvironmentFolder, EnvironmentLock, Store};
 use std::os::unix::fs::OpenOptionsExt;
@@ -73,6 +74,12 @@ impl Ready {
         let lock = EnvironmentLock::acquire(&folder, "backup")
             .map_err(|error| CommandError::failed(error.to_string()))?;
         let environment = environment::plan(settings, Some(&store), printer).await?;
+        if environment.inventory.database_engine == DatabaseEngine::Postgresql {
+            return Err(CommandError::failed(
+                "the database is PostgreSQL, and backups are made of MariaDB alone",
+            )
+            .hint("docs/database.md#postgresql has the commands that save and load it"));
+        }
         let shell = SshShell::new(&folder, &environment, &store).await?;
         let nodes = environment.plan.nodes.values();
         let controllers = nodes

@@ -192,6 +192,10 @@ fn shared(
         ("env".to_owned(), json!(settings.env)),
         ("region".to_owned(), json!(REGION)),
         ("deploy_url".to_owned(), json!(deploy_url)),
+        (
+            "database_engine".to_owned(),
+            json!(environment.inventory.database_engine),
+        ),
         ("networks".to_owned(), Value::Object(networks)),
         ("nodes".to_owned(), Value::Object(nodes)),
         ("vips".to_owned(), Value::Object(vips)),

@@ -5,6 +5,7 @@ use crate::error::CommandError;
 use crate::printer::Printer;
 use crate::settings::Settings;
 use diagnostics::Diagnostics;
+use inventory::DatabaseEngine;
 use provision::image::ImageRecipe;
 use provision::manifest::ImageManifest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +37,11 @@ pub fn recipes(environment: &Environment, playbook: &Playbook) -> Result<Recipes
     for (name, role) in &playbook.roles {
         packages_of.insert(
             name,
-            packages(&role.path.join("meta/image.yml"), &mut faults),
+            packages(
+                &role.path.join("meta/image.yml"),
+                environment.inventory.database_engine,
+                &mut faults,
+            ),
         );
     }
     faults.into_result(())?;
@@ -100,8 +105,9 @@ pub fn recipes(environment: &Environment, playbook: &Playbook) -> Result<Recipes
     Ok((recipes, image_of))
 }
 
-/// The packages that a role's `meta/image.yml` lists; none where there is no such file.
-fn packages(path: &Path, faults: &mut Diagnostics) -> Vec<String> {
+/// The packages that a role's `meta/image.yml` lists; none where there is no such file. Instead of a list there may be one
+/// for each database server.
+fn packages(path: &Path, engine: DatabaseEngine, faults: &mut Diagnostics) -> Vec<String> {
     let Ok(text) = std::fs::read_to_string(path) else {
         return Vec::new();
     };
@@ -116,10 +122,7 @@ fn packages(path: &Path, faults: &mut Diagnostics) -> Vec<String> {
         return Vec::new();
     };
     map.check_keys("an image's description", &["packages"], faults);
-    let Some(list) = map
-        .get("packages")
-        .and_then(|node| node.as_seq("`packages`", faults))
-    else {
+    let Some(packages) = map.get("packages") else {
         faults.push(
             document
                 .root
@@ -127,7 +130,18 @@ fn packages(path: &Path, faults: &mut Diagnostics) -> Vec<String> {
         );
         return Vec::new();
     };
-    list.iter()
+    let list = match packages.map() {
+        None => packages.as_seq("`packages`", faults),
+        Some(by_engine) => {
+            let names = DatabaseEngine::ALL.map(DatabaseEngine::name);
+            by_engine.check_keys("`packages`", &names, faults);
+            by_engine
+                .get(engine.name())
+                .and_then(|node| node.as_seq("`packages` of a database server", faults))
+        }
+    };
+    list.into_iter()
+        .flatten()
         .filter_map(|node| node.as_str("a package's name", faults).map(str::to_owned))
         .collect()
 }
