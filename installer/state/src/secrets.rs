@@ -36,6 +36,19 @@ const SECRET_LENGTH: usize = 32;
 pub struct Secret(String);
 
 impl Secret {
+    /// A new one of the kernel's randomness, which is not stored.
+    ///
+    /// # Errors
+    /// When the kernel gives none.
+    pub fn generate() -> Result<Self, StateError> {
+        let mut seed = [0; 32];
+        random(&mut seed)?;
+        let mut generator: rand::rngs::StdRng = rand::SeedableRng::from_seed(seed);
+        Ok(Self(
+            Alphanumeric.sample_string(&mut generator, SECRET_LENGTH),
+        ))
+    }
+
     /// The value itself, for the place that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -137,10 +150,7 @@ impl Secrets {
         if let Some(known) = all.get(name) {
             return Ok(known.clone());
         }
-        let mut seed = [0; 32];
-        random(&mut seed)?;
-        let mut generator: rand::rngs::StdRng = rand::SeedableRng::from_seed(seed);
-        let secret = Secret(Alphanumeric.sample_string(&mut generator, SECRET_LENGTH));
+        let secret = Secret::generate()?;
         all.insert(name.to_owned(), secret.clone());
         self.write(&all)?;
         Ok(secret)

@@ -10,7 +10,13 @@ mod store;
 pub use config::{Bootstrap, BootstrapService, Config, TokenConfig};
 
 use service_kit::{Context, Service, StartError};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+/// How often is looked whether the keys of tokens were replaced.
+const KEYS_EVERY: Duration = Duration::from_secs(2);
 
 /// Migrates, bootstraps, and gives the router.
 pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> {
@@ -20,17 +26,29 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         .key_dir
         .clone()
         .unwrap_or_else(|| ctx.data_dir.join("fernet-keys"));
-    let fernet = app::fernet::Fernet::open(&folder).map_err(|source| StartError::Io {
+    let keys = app::keys::TokenKeys::open(&folder).map_err(|source| StartError::Io {
         what: format!("Fernet keys in `{}`", folder.display()),
         source,
     })?;
     let app = Arc::new(app::App {
         db: ctx.db.clone(),
-        fernet,
+        keys,
         token_life: Duration::from_secs(config.token.expiration_seconds),
         public_url: ctx.public_url.clone(),
     });
     app.bootstrap(&config.bootstrap, &ctx.region).await?;
+    tokio::spawn(watch_keys(Arc::downgrade(&app)));
     let router = api::api().into_router(Arc::clone(&app), app, &ctx.auth_url);
     Ok(Service { router })
+}
+
+/// Takes new keys as long as the service is there.
+async fn watch_keys(app: Weak<app::App>) {
+    loop {
+        tokio::time::sleep(KEYS_EVERY).await;
+        let Some(app) = app.upgrade() else { return };
+        if let Err(error) = app.keys.look_again() {
+            tracing::warn!(%error, "the keys of tokens stay as they were");
+        }
+    }
 }

@@ -69,6 +69,16 @@ pub struct Selection {
     pub start_at_task: Option<String>,
 }
 
+impl Selection {
+    /// The whole playbook, on all nodes.
+    pub fn is_everything(&self) -> bool {
+        self.limit.is_none()
+            && self.tags.is_empty()
+            && self.skip_tags.is_empty()
+            && self.start_at_task.is_none()
+    }
+}
+
 /// One task on one node; of a loop, one round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

@@ -13,6 +13,7 @@ pub mod log;
 pub mod node;
 pub mod plan;
 pub mod play;
+pub mod secrets;
 pub mod serve;
 pub mod stack;
 pub mod status;
@@ -107,6 +108,9 @@ pub enum Command {
     /// Back the cloud up, prove backups, bring them back
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// Look after the environment's passwords and keys
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
     /// Stacks of the environment's cloud
     #[command(subcommand)]
     Stack(stack::StackCommand),
@@ -137,6 +141,7 @@ impl Command {
                 | Self::Stack(_)
                 | Self::Status(_)
                 | Self::Backup(_)
+                | Self::Secrets(secrets::SecretsCommand::Rotate { .. })
                 | Self::Node(node::NodeCommand::Remove { .. })
         )
     }
@@ -147,6 +152,7 @@ impl Command {
         match self {
             Self::Deploy(_) | Self::Plan(_) | Self::Apply(_) | Self::Drift(_) => true,
             Self::Backup(command) => !matches!(command, backup::BackupCommand::List),
+            Self::Secrets(command) => !matches!(command, secrets::SecretsCommand::List),
             // Its state folder is another one.
             Self::Play(_) => false,
             Self::Lab(_) | Self::Build(_) => false,

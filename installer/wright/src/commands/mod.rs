@@ -16,6 +16,7 @@ mod plan;
 mod play;
 mod proof;
 mod question;
+mod secrets;
 mod serve;
 mod stack;
 mod status;
@@ -46,6 +47,7 @@ pub async fn run(
         Command::Log(args) => log::run(args, settings, printer).await,
         Command::Verify(command) => verify::run(command, settings, printer).await,
         Command::Backup(command) => backup::run(command, settings, printer).await,
+        Command::Secrets(command) => secrets::run(command, settings, printer).await,
         Command::Status(args) => status::run(args, settings, printer).await,
         Command::Stack(command) => stack::run(command, settings, printer).await,
         Command::Node(command) => node::run(command, settings, printer).await,

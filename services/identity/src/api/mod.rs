@@ -483,7 +483,7 @@ fn routes() -> Vec<Route<Shared>> {
 mod tests {
     use super::*;
     use crate::{
-        app::{App, fernet::Fernet},
+        app::{App, keys::TokenKeys},
         store::Migrator,
     };
     use service_kit::{store, testing};
@@ -498,7 +498,7 @@ mod tests {
         store::migrate::<Migrator>(&db).await.unwrap();
         let app = Arc::new(App {
             db,
-            fernet: Fernet::open(&folder.path().join("keys")).unwrap(),
+            keys: TokenKeys::open(&folder.path().join("keys")).unwrap(),
             token_life: Duration::from_secs(60),
             public_url: "http://127.0.0.1:5000".to_owned(),
         });

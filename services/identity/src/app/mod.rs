@@ -3,13 +3,14 @@
 pub mod bootstrap;
 pub mod catalog;
 pub mod fernet;
+pub mod keys;
 pub mod passwords;
 pub mod payload;
 pub mod roles;
 pub mod tokens;
 pub mod trusts;
 
-use fernet::Fernet;
+use keys::TokenKeys;
 use sea_orm::DatabaseConnection;
 use service_kit::ApiError;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub struct App {
     /// Identity's database.
     pub db: DatabaseConnection,
     /// Makes and reads tokens.
-    pub fernet: Fernet,
+    pub keys: TokenKeys,
     /// How long a token lives.
     pub token_life: Duration,
     /// `http://HOST:5000`, for links when a request names no host.

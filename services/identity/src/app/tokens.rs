@@ -155,7 +155,7 @@ impl App {
             self.use_trust(id).await?;
         }
         let seconds = u64::try_from(now / 1_000_000).unwrap_or(0);
-        Ok((self.fernet.encrypt(&payload.to_bytes(), seconds), token))
+        Ok((self.keys.encrypt(&payload.to_bytes(), seconds), token))
     }
 
     async fn prove(&self, identity: &Identity) -> Result<Proof, ApiError> {
@@ -430,7 +430,7 @@ impl App {
         catalog: bool,
     ) -> Result<Option<(Payload, Token)>, ApiError> {
         let payload = self
-            .fernet
+            .keys
             .decrypt(text)
             .and_then(|bytes| Payload::from_bytes(&bytes));
         let Some(payload) = payload.filter(|payload| payload.expires_at > now_micros()) else {

@@ -2,15 +2,13 @@
 use super::binary::Offered;
 use super::install::WRIGHT_FILE;
 use crate::cloud::{self, REGION};
+use crate::commands::secrets::token_keys;
 use crate::environment::Environment;
 use crate::error::CommandError;
 use crate::settings::Settings;
 use ::certificates::Certificates;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE;
 use network_plan::NodePlan;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use state::{EnvironmentFolder, Secrets, Store};
 use task_engine::HostSpec;
 
@@ -183,10 +181,13 @@ fn shared(
             .map_err(anyhow::Error::from)?;
         hidden.insert(name, json!(secret.expose()));
     }
-    let fernet = secrets
-        .get_or_generate("identity_fernet")
-        .map_err(anyhow::Error::from)?;
-    hidden.insert("identity_fernet".to_owned(), fernet_key(fernet.expose()));
+    let keys = token_keys::of(secrets)?;
+    let keys: Map<String, Value> = keys
+        .files()
+        .into_iter()
+        .map(|(name, key)| (name, json!(key)))
+        .collect();
+    hidden.insert("token_keys".to_owned(), Value::Object(keys));
     let files = json!({"wright": {"url": format!("{deploy_url}/files/{WRIGHT_FILE}"), "sha256": wright.sha256}});
     Ok(Map::from_iter([
         ("env".to_owned(), json!(settings.env)),
@@ -202,11 +203,6 @@ fn shared(
         ("secrets".to_owned(), Value::Object(hidden)),
         ("files".to_owned(), files),
     ]))
-}
-
-/// A Fernet key is 32 bytes in URL-safe Base64; a secret is text.
-fn fernet_key(secret: &str) -> Value {
-    json!(URL_SAFE.encode(Sha256::digest(secret.as_bytes())))
 }
 
 fn addresses(node: &NodePlan) -> Map<String, Value> {

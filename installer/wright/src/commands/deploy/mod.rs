@@ -17,6 +17,7 @@ mod world;
 
 use crate::args::deploy::DeployArgs;
 use crate::cloud;
+use crate::commands::secrets::token_keys;
 use crate::commands::verify;
 use crate::environment::{self, Environment};
 use crate::error::CommandError;
@@ -281,6 +282,13 @@ impl Ready<'_> {
             None => "mend the cause and run `deploy` again: it goes on from there",
         };
         roles::judge(&report, again)?;
+        if selection.is_everything() {
+            let mut keys = token_keys::of(&secrets)?;
+            if keys.is_underway() {
+                keys.distributed();
+                token_keys::keep(&secrets, &keys)?;
+            }
+        }
         stages.ended("roles", begun);
         provisioner.stop().await;
 
