@@ -17,11 +17,11 @@ part version 'wright --version'
 part addresses 'ip -o addr show scope global'
 part units 'systemctl list-units --state=failed --plain --no-legend --no-pager | head -n 20'
 part clock 'if [ "$(systemd-detect-virt --container)" = systemd-nspawn ]; then echo container; else chronyc -c tracking; fi'
-part disks 'for dir in / /var /var/log /var/tmp /var/lib/mysql /var/lib/rabbitmq /var/lib/ovn /var/lib/wright /var/lib/libvirt; do if [ -d "$dir" ]; then df -PB1 "$dir"; fi; done'
+part disks 'for dir in / /var /var/log /var/tmp /var/lib/mysql /var/lib/postgresql /var/lib/rabbitmq /var/lib/ovn /var/lib/wright /var/lib/libvirt; do if [ -d "$dir" ]; then df -PB1 "$dir"; fi; done'
 [ -r /etc/wright/tls/node.pem ] && part certificate 'head -c 65536 /etc/wright/tls/node.pem'
 [ -r /etc/wright/database.toml ] && part guards 'wright --output json database status'
 [ -e /etc/mysql/mariadb.conf.d/90-wright.cnf ] && part connections "mariadb --connect-timeout=3 -NBe \"SELECT COUNT(*) FROM information_schema.processlist WHERE user NOT IN ('root', 'system user', 'event_scheduler', 'unauthenticated user')\""
-[ -e /etc/postgresql/15/main/conf.d/wright.conf ] && part connections "runuser -u postgres -- psql -XAtc \"SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> 'postgres'\""
+[ -e /etc/postgresql/15/main/conf.d/wright.conf ] && part connections "cd / && runuser -u postgres -- psql -XAtc \"SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> 'postgres'\""
 if [ -e /etc/rabbitmq/rabbitmq-env.conf ]; then
   # A program of Erlang's in C, a hundred times cheaper than `rabbitmqctl`; it reads the cookie from the user's home.
   part broker '. /etc/rabbitmq/rabbitmq-env.conf
