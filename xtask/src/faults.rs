@@ -1,4 +1,4 @@
-//! `cargo xtask faults ARGS`: builds, and does faults to a highly available lab under load (docs/lab-of-containers.md).
+//! `cargo xtask faults ARGS`: builds, and does faults to a highly available lab under load (docs/faults.md).
 //! Which faults there are, and what is judged, `tests/faults/run.py` knows.
 use crate::{cargo, packages};
 use anyhow::{Result, bail};
