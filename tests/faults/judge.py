@@ -2,11 +2,14 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from lab import CONTROLLERS, DATABASES, Failed
 
 # Seconds until what was accepted is to be done.
 SETTLED_WITHIN = 90
+# And until no table differs from its copies: heartbeats are written all the time.
+SAME_WITHIN = 30
 # Seconds that a call may take in the middle of a fault without being told.
 SLOW = 5
 
@@ -73,27 +76,29 @@ def judge(lab, cloud, calls):
         wrong += [f"{kind} {name} is there {len(items)} times" for name, items in found.items() if len(items) > 1]
         known = {call["key"] for call in mine}
         wrong += [f"{kind} {name} is there and was refused" for name in found if name in known and name not in accepted | unsure]
-    # Heartbeats go on while the nodes are asked one after the other: what differs every time differs.
-    differing = None
-    for _ in range(10):
-        found = differences(lab)
-        differing = found if differing is None else {table: found[table] for table in differing if table in found}
-        if not differing:
-            break
+    # Heartbeats go on while the nodes are asked: what differs every time differs.
+    differing = differences(lab)
+    since = time.monotonic()
+    while differing and time.monotonic() - since < SAME_WITHIN:
         time.sleep(0.3)
+        found = differences(lab, list(differing))
+        differing = {table: found[table] for table in differing if table in found}
     wrong += [f"table {table} differs: {values}" for table, values in differing.items()]
     return wrong
 
 
-def differences(lab):
-    """The tables that are not the same on all controllers, with their checksums."""
-    sums = {}
+def differences(lab, tables=None):
+    """The tables that are not the same on all controllers, with their checksums; of all, or of those named."""
     names = ",".join(repr(name) for name in DATABASES)
-    for node in CONTROLLERS:
-        tables = lab.sql(
+
+    def sums(node):
+        asked = tables or lab.sql(
             node, "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables "
             f"WHERE table_schema IN ({names}) AND table_type = 'BASE TABLE' ORDER BY 1").split()
-        sums[node] = dict(line.split("\t") for line in lab.sql(node, f"CHECKSUM TABLE {','.join(tables)}").splitlines())
-    every = sorted(set().union(*sums.values()))
-    values = {table: {node: sums[node].get(table) for node in CONTROLLERS} for table in every}
-    return {table: found for table, found in values.items() if len(set(found.values())) > 1}
+        return dict(line.split("\t") for line in lab.sql(node, f"CHECKSUM TABLE {','.join(asked)}").splitlines())
+
+    with ThreadPoolExecutor(len(CONTROLLERS)) as all_at_once:
+        found = dict(zip(CONTROLLERS, all_at_once.map(sums, CONTROLLERS)))
+    every = sorted(set().union(*found.values()))
+    values = {table: {node: found[node].get(table) for node in CONTROLLERS} for table in every}
+    return {table: sums for table, sums in values.items() if len(set(sums.values())) > 1}

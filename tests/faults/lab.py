@@ -14,6 +14,18 @@ CONTROLLERS = ["node-1", "node-2", "node-3"]
 DATABASES = ["identity", "image", "placement", "compute", "network", "orchestration"]
 # Seconds after which what is waited for is told.
 TOLD_AFTER = 10
+# What each of OVN's databases says of its cluster, and whether it could be read again at its next start.
+OVN = """
+for one in nb:OVN_Northbound sb:OVN_Southbound; do
+    ovsdb-tool check-cluster /var/lib/ovn/ovn${one%:*}_db.db 2>/dev/null && echo readable || echo broken
+    ovs-appctl --timeout=5 -t /var/run/ovn/ovn${one%:*}_db.ctl cluster/status ${one#*:} 2>/dev/null | awk '
+        /^Status: cluster member/ { member = "member" }
+        /^Leader: / && $2 != "unknown" { leader = "led" }
+        /^Servers:/ { servers = 1; next }
+        servers && / at / { count++ }
+        END { print (member ? member : "alone"), (leader ? leader : "leaderless"), count + 0 }'
+done"""
+OVN_WHOLE = ["readable", "member", "led", "3"] * 2
 # The virtual addresses (inventories/lab-ha/networks.yml).
 INTERNAL, PUBLIC = "10.21.1.2", "10.21.4.2"
 
@@ -207,6 +219,9 @@ class Lab:
                 return f"{node}: database {status.get('wsrep_local_state_comment')} among {status.get('wsrep_cluster_size')}"
             if not self.inside(node, "ss", "-Hltn", "sport = :5671").strip():
                 return f"{node}: broker"
+            said = self.inside(node, "sh", "-c", OVN, check=False).split()
+            if said != OVN_WHOLE:
+                return f"{node}: OVN's databases: {' '.join(said)}"
             for port in (5000, 9292, 8778, 8774, 9696, 8004):
                 address = f"10.21.1.{10 + int(node[-1])}"
                 code = self.in_wires(
