@@ -38,4 +38,4 @@ fn script(args: &[String]) -> Result<()> {
 }
 
 /// What `run.py` calls beside all of the lab.
-pub const FAULTS: &[&str] = &["curl", "nftables", "python3"];
+pub const FAULTS: &[&str] = &["curl", "iputils-ping", "nftables", "python3"];
