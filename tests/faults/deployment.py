@@ -58,4 +58,7 @@ def killed(lab, rng):
     lab.wright("lab", "up", "--containers", quiet=False)
     again = lab.wright("lab", "up", "--containers")
     wrong = [] if "nothing was changed" in again else ["one more run of the deployment changes something: " + again[-2000:]]
+    print(f"  killed {len(done)} times, whole; {len(wrong)} wrong", flush=True)
+    for text in wrong:
+        print(f"  WRONG: {text}", flush=True)
     return {"fault": NAME, "what": f"kill -9 of the deployment at tasks {', '.join(map(str, done))}", "wrong": wrong}
