@@ -109,7 +109,10 @@ def run_one(lab, name, cloud):
     ping = Ping(lab, router(cloud))
     try:
         lab.wait_for("an answer of the gateway", 60, lambda: ping.answers() and ping.answers()[-1] > time.time() - 1)
-        node = carrier(lab)
+        carriers = []
+        # For a moment after its claim it is nobody's.
+        lab.wait_for("a chassis that carries the gateway", 30, lambda: carriers.append(carrier(lab)) is None)
+        node = carriers[-1]
         print(f"{name}: {text.format(node)}", flush=True)
         began = time.time()
         undo = fault(lab, node)
