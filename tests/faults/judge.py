@@ -41,8 +41,13 @@ def list_all(cloud, kind):
     else:
         url, key = cloud.catalogue["orchestration"] + "/stacks?limit=1000", "stacks"
     while url:
-        status, answer, _ = cloud.call("judge", "GET", url)
-        if status != 200:
+        # Calls of the last seconds are still being carried out.
+        for _ in range(5):
+            status, answer, _ = cloud.call("judge", "GET", url)
+            if status == 200:
+                break
+            time.sleep(2)
+        else:
             raise Failed(f"GET {url}: {status}")
         for item in answer[key]:
             name = item.get("name") or item["stack_name"]
