@@ -10,10 +10,35 @@ from pathlib import Path
 
 ENVIRONMENT = "faults"
 CONTROLLERS = ["node-1", "node-2", "node-3"]
+# Services with a database, by its name.
+DATABASES = ["identity", "image", "placement", "compute", "network", "orchestration"]
+# Seconds after which what is waited for is told.
+TOLD_AFTER = 10
+# What each of OVN's databases says of its cluster, and whether it could be read again at its next start.
+OVN = """
+for one in nb:OVN_Northbound sb:OVN_Southbound; do
+    ovsdb-tool check-cluster /var/lib/ovn/ovn${one%:*}_db.db 2>/dev/null && echo readable || echo broken
+    ovs-appctl --timeout=5 -t /var/run/ovn/ovn${one%:*}_db.ctl cluster/status ${one#*:} 2>/dev/null | awk '
+        /^Status: cluster member/ { member = "member" }
+        /^Leader: / && $2 != "unknown" { leader = "led" }
+        /^Servers:/ { servers = 1; next }
+        servers && / at / { count++ }
+        END { print (member ? member : "alone"), (leader ? leader : "leaderless"), count + 0 }'
+done"""
+OVN_WHOLE = ["readable", "member", "led", "3"] * 2
+# The virtual addresses (inventories/lab-ha/networks.yml).
+INTERNAL, PUBLIC = "10.21.1.2", "10.21.4.2"
 
 
 class Failed(Exception):
     """A command that had to work did not."""
+
+
+def run(*command):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+    return done.stdout
 
 
 class Lab:
@@ -22,6 +47,8 @@ class Lab:
         self.state = self.folder / "state"
         self.base = [wright, "--env", ENVIRONMENT, "--inventory", "inventories/lab-ha", "--state-dir", str(self.state), "--yes"]
         self.run_folder = Path("/run/wright-lab") / ENVIRONMENT
+        # What was not whole when that was asked last.
+        self.lacks = None
 
     def wright(self, *words, quiet=True, check=True):
         done = subprocess.run([*self.base, *words], stdin=subprocess.DEVNULL, capture_output=quiet, text=True)
@@ -33,7 +60,15 @@ class Lab:
         self.wright("lab", "up", "--containers", quiet=False)
 
     def down(self):
+        for node in CONTROLLERS:
+            if os.path.ismount(self.machine(node)) and self.is_on(node):
+                self.power(node, "off")
+            self.unmount(node)
         self.wright("lab", "down", "--purge", check=False)
+
+    def machine(self, node):
+        """Where the lab keeps what a machine has changed."""
+        return self.state / "machines" / node
 
     # Inside a node.
 
@@ -56,12 +91,9 @@ class Lab:
     def holder(self):
         """The controller that has the internal virtual address."""
         for node in CONTROLLERS:
-            if self.is_on(node) and self.vip() in self.inside(node, "ip", "-brief", "address", "show", "eth1", check=False):
+            if self.is_on(node) and INTERNAL + "/" in self.inside(node, "ip", "-brief", "address", "show", "eth1", check=False):
                 return node
         return None
-
-    def vip(self):
-        return "10.21.1.2/"
 
     # Power.
 
@@ -74,7 +106,54 @@ class Lab:
     def power(self, node, what):
         self.wright("lab", "power", node, what)
 
+    # Disks. A container has the host's; one that shall be filled gets a file system of its own, in a file.
+
+    def give_small_disk(self, node, room):
+        """What is on `node` moves to a disk that has `room` MiB left. It is turned off and on for that."""
+        if os.path.ismount(self.machine(node)):
+            return
+        self.power(node, "off")
+        self.unmount(node)
+        machine, disk = self.machine(node), self.folder / f"{node}.disk"
+        used = int(run("du", "--summarize", "--block-size=1M", str(machine)).split()[0])
+        run("truncate", "--size", f"{int(used * 1.1) + room}M", str(disk))
+        run("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", str(disk))
+        new = self.folder / f"{node}.new"
+        new.mkdir(exist_ok=True)
+        run("mount", "-o", "loop", str(disk), str(new))
+        run("cp", "--archive", "--no-target-directory", str(machine), str(new))
+        run("umount", str(new))
+        run("mount", "-o", "loop", str(disk), str(machine))
+        self.power(node, "on")
+
+    def unmount(self, node):
+        """The root of a machine that is off, and then its small disk."""
+        for point in (self.run_folder / node, self.machine(node)):
+            if os.path.ismount(point) and not self.is_on(node):
+                self.wait_for(f"unmount {point}", 20, lambda: run("umount", str(point)) == "")
+
+    def fill_disk(self, node):
+        # Until nothing more goes in, in pieces that get smaller.
+        pieces = " ".join(f"dd if=/dev/zero of=/var/full bs={size} oflag=append conv=notrunc status=none;" for size in ("1M", "4k"))
+        self.inside(node, "sh", "-c", f"touch /var/full; {pieces}", check=False)
+
+    def empty_disk(self, node):
+        self.inside(node, "rm", "/var/full")
+
     # From outside.
+
+    def memory(self, node):
+        """MiB that the bundled services of a node take, each shared page counted once: the sum of PSS."""
+        total = 0
+        for pid in self.processes(node):
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if words[0].endswith(b"/wright") and words[1:2] == [b"serve"]:
+                    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                    total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+            except OSError:
+                pass
+        return total / 1024
 
     def in_wires(self, *command, check=True):
         done = subprocess.run(["nsenter", f"--net=/run/netns/wl-{ENVIRONMENT}-net", "--", *command], capture_output=True, text=True)
@@ -115,30 +194,39 @@ class Lab:
                     pass
 
     def wait_for(self, what, seconds, condition):
-        since = time.monotonic()
+        since, lacked = time.monotonic(), None
         while time.monotonic() - since < seconds:
+            if self.lacks != lacked and time.monotonic() - since > TOLD_AFTER:
+                lacked = self.lacks
+                print(f"  after {time.monotonic() - since:.0f} s still: {lacked}", flush=True)
             try:
                 if condition():
                     return time.monotonic() - since
-            except (Failed, subprocess.TimeoutExpired, OSError, ValueError):
-                pass
+            except (Failed, subprocess.TimeoutExpired, OSError, ValueError) as error:
+                self.lacks = str(error)
             time.sleep(0.5)
-        raise Failed(f"{what}: not within {seconds} s")
+        raise Failed(f"{what}: not within {seconds} s; {self.lacks}")
 
     def is_whole(self):
-        """Every member of every cluster is back, and every service answers on every controller."""
+        self.lacks = self.lack()
+        return self.lacks is None
+
+    def lack(self):
+        """What is not as it was before: of the members of every cluster, and the services on every controller."""
         for node in CONTROLLERS:
             status = dict(line.split("\t") for line in self.sql(node, "SHOW GLOBAL STATUS LIKE 'wsrep_%'").splitlines() if "\t" in line)
             if (status.get("wsrep_cluster_size"), status.get("wsrep_local_state"), status.get("wsrep_ready")) != ("3", "4", "ON"):
-                return False
+                return f"{node}: database {status.get('wsrep_local_state_comment')} among {status.get('wsrep_cluster_size')}"
+            if not self.inside(node, "ss", "-Hltn", "sport = :5671").strip():
+                return f"{node}: broker"
+            said = self.inside(node, "sh", "-c", OVN, check=False).split()
+            if said != OVN_WHOLE:
+                return f"{node}: OVN's databases: {' '.join(said)}"
             for port in (5000, 9292, 8778, 8774, 9696, 8004):
                 address = f"10.21.1.{10 + int(node[-1])}"
                 code = self.in_wires(
                     "curl", "--silent", "--max-time", "3", "--output", "/dev/null", "--write-out", "%{http_code}",
                     "--cacert", str(self.state / "ca.pem"), f"https://{address}:{port}/healthz", check=False)
                 if code != "200":
-                    return False
-            listening = self.inside(node, "ss", "-Hltn", "sport = :5671")
-            if not listening.strip():
-                return False
-        return True
+                    return f"{node}: port {port} says {code}"
+        return None

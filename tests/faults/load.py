@@ -133,9 +133,15 @@ def stacks(cloud):
         "resources": {"word": {"type": "OS::Heat::RandomString"}, "same": {"type": "OS::Heat::Value", "properties": {"value": {"get_attr": ["word", "value"]}}}},
     }
     url = cloud.catalogue["orchestration"]
-    status, _, _ = cloud.call("stack", "POST", url + "/stacks", {"stack_name": name, "template": template}, name)
+    status, answer, _ = cloud.call("stack", "POST", url + "/stacks", {"stack_name": name, "template": template}, name)
     if status == 401:
         cloud.refused()
+    if status != 201:
+        return
+    made = answer["stack"]["id"]
+    if int(made[0], 16) % 2:
+        STOP.wait(3)
+        cloud.call("stack", "DELETE", f"{url}/stacks/{name}/{made}", None, name)
 
 
 def work(job, first, pace, cloud):

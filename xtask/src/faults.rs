@@ -1,4 +1,4 @@
-//! `cargo xtask faults ARGS`: builds, and does faults to a highly available lab under load (docs/lab-of-containers.md).
+//! `cargo xtask faults ARGS`: builds, and does faults to a highly available lab under load (docs/faults.md).
 //! Which faults there are, and what is judged, `tests/faults/run.py` knows.
 use crate::{cargo, packages};
 use anyhow::{Result, bail};
@@ -38,4 +38,4 @@ fn script(args: &[String]) -> Result<()> {
 }
 
 /// What `run.py` calls beside all of the lab.
-pub const FAULTS: &[&str] = &["curl", "nftables", "python3"];
+pub const FAULTS: &[&str] = &["curl", "iputils-ping", "nftables", "python3"];

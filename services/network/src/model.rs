@@ -45,6 +45,9 @@ pub struct Chassis {
     pub hostname: String,
     /// May hold the gateway ports of routers (`ovn-cms-options=enable-chassis-as-gw`).
     pub gateway: bool,
+    /// Carries nothing, but lets the others tell a chassis that is gone from a wire of their own that is cut
+    /// (`ovn-cms-options=gateway-witness`).
+    pub witness: bool,
     /// Physical networks that it reaches (`ovn-bridge-mappings`).
     pub physical_networks: Vec<String>,
     /// Answered lately.

@@ -121,6 +121,13 @@ pub fn decide(s: &Situation<'_>) -> Action {
     match (s.own, primary) {
         (Server::Busy { what }, _) => wait(format!("the server {what}")),
         (Server::Running(running), _) if running.primary => Action::Keep,
+        (Server::Running(running), Some((name, _))) if running.inconsistent() => {
+            Action::StopLocal {
+                why: format!(
+                    "its data are unlike those of `{name}`, and it was put out of the cluster"
+                ),
+            }
+        }
         (Server::Running(_), Some((name, _))) if s.outside > s.limits.rejoin => Action::StopLocal {
             why: format!(
                 "`{name}` is in the Primary component, and this server did not find it in {} s",

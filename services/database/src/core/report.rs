@@ -48,6 +48,11 @@ impl Running {
     pub fn synced(&self) -> bool {
         self.primary && self.node_state == "Synced"
     }
+
+    /// Whether the others found its data unlike theirs: it has left the cluster and does not try to come back.
+    pub fn inconsistent(&self) -> bool {
+        !self.primary && self.node_state == "Inconsistent"
+    }
 }
 
 impl Server {

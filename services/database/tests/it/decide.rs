@@ -60,6 +60,29 @@ fn states() -> Vec<(bool, Server)> {
     states
 }
 
+/// One that the others have put out does not wait for what will not come.
+#[test]
+fn one_with_other_data_stops_at_once() {
+    let Server::Running(out) = running(false, 7, 0) else {
+        unreachable!();
+    };
+    let out = Server::Running(Running {
+        node_state: "Inconsistent".to_owned(),
+        ..out
+    });
+    let world = [
+        &(true, running(true, 8, 2)),
+        &(true, running(true, 8, 2)),
+        &(true, out),
+    ];
+    let actions = decisions(&world, Duration::ZERO);
+    assert!(
+        matches!(actions[2], Action::StopLocal { .. }),
+        "{actions:#?}"
+    );
+    assert_eq!(actions[..2], [Action::Keep, Action::Keep]);
+}
+
 fn decisions(world: &[&(bool, Server); 3], undecided: Duration) -> [Action; 3] {
     let limits = limits();
     std::array::from_fn(|me| {

@@ -60,6 +60,20 @@ fn a_cluster_survives() {
     c.wait_healthy("one killed: it is back", 40);
     c.same_data(n);
 
+    // Its data are unlike the others': they put it out, and it takes a whole copy.
+    c.sql(
+        2,
+        &format!("BEGIN NOT ATOMIC SET wsrep_on = OFF; DELETE FROM t.t WHERE id = {n}; END"),
+    )
+    .unwrap();
+    c.sql(0, &format!("UPDATE t.t SET v = 'x' WHERE id = {n}"))
+        .unwrap();
+    c.wait("other data: told", 5, |c| {
+        c.healthz(2).is_some_and(|(s, _)| s == 503)
+    });
+    c.wait_healthy("other data: a copy was taken", 50);
+    c.same_data(n);
+
     // One node with its guard.
     c.kill_guard(1);
     c.kill_servers(&[1]);

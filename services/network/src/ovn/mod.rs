@@ -281,6 +281,7 @@ fn list_chassis(replica: &Replica, current: i64, now: i64) -> Vec<Chassis> {
                     .or_else(|| row.get("external_ids")?.get(key))
             };
             let options = setting("ovn-cms-options").unwrap_or_default();
+            let has = |wanted| options.split(',').any(|option| option.trim() == wanted);
             let mappings = setting("ovn-bridge-mappings").unwrap_or_default();
             let (answered, heard_at) = answers.get(name).copied().unwrap_or((0, 0));
             Some(Chassis {
@@ -290,9 +291,8 @@ fn list_chassis(replica: &Replica, current: i64, now: i64) -> Vec<Chassis> {
                     .and_then(Datum::as_str)
                     .unwrap_or_default()
                     .to_owned(),
-                gateway: options
-                    .split(',')
-                    .any(|option| option.trim() == "enable-chassis-as-gw"),
+                gateway: has("enable-chassis-as-gw"),
+                witness: has("gateway-witness"),
                 physical_networks: mappings
                     .split(',')
                     .filter_map(|pair| Some(pair.split_once(':')?.0.trim().to_owned()))

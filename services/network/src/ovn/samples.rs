@@ -19,6 +19,7 @@ pub fn settings() -> Settings {
         name: format!("chassis-{number}"),
         hostname: format!("node-{number}.domain.tld"),
         gateway,
+        witness: false,
         physical_networks: physical.iter().map(|name| (*name).to_owned()).collect(),
         alive: true,
         heard_at: 0,

@@ -120,6 +120,10 @@ fn router_advertisements(addresses: &[Address<'_>], mtu: i32) -> BTreeMap<String
 
 /// The chassis that may hold a router's gateway, best first. Rendezvous hashing: routers spread evenly, and a
 /// chassis that comes or goes moves only what must move.
+///
+/// A chassis that reaches no other of them holds no gateway: it takes itself for the one that is cut off
+/// (`ha_chassis_group_is_active` in OVN). So of two, the one that is left would not take over: witnesses, which come
+/// last, tell it that it is well.
 fn gateway_chassis(
     index: &Index<'_>,
     settings: &Settings,
@@ -143,10 +147,16 @@ fn gateway_chassis(
         )
     });
     let best_first = fit
-        .into_iter()
+        .iter()
+        .copied()
         .take(GATEWAY_CHASSIS)
         .zip((1..=GATEWAY_CHASSIS as i64).rev());
-    let rows = best_first.map(|(chassis, priority)| {
+    let witnesses = settings
+        .chassis
+        .iter()
+        .filter(|chassis| chassis.witness && fit.len() > 1)
+        .map(|chassis| (chassis, 0));
+    let rows = best_first.chain(witnesses).map(|(chassis, priority)| {
         let name = format!("lrp-{}_{}", port.id, chassis.name);
         let columns = vec![
             ("name", value(name.as_str())),

@@ -1,7 +1,7 @@
 //! Golden rows of a small cloud, and of what is special.
 
 use super::*;
-use crate::model::device_owner;
+use crate::model::{Chassis, device_owner};
 use crate::ovn::samples;
 
 fn rows(topology: &Topology) -> String {
@@ -93,6 +93,41 @@ fn a_migrating_port_names_both_chassis() {
         ),
         "{options}"
     );
+}
+
+#[test]
+fn witnesses_stand_by_where_a_gateway_can_move() {
+    let topology = samples::small_cloud();
+    let gateways = |others: &[(u8, bool)]| -> Vec<String> {
+        let mut settings = samples::settings();
+        let base = settings.chassis[0].clone();
+        settings
+            .chassis
+            .extend(others.iter().map(|(number, gateway)| Chassis {
+                name: format!("chassis-{number}"),
+                gateway: *gateway,
+                witness: !gateway,
+                physical_networks: match gateway {
+                    true => base.physical_networks.clone(),
+                    false => Vec::new(),
+                },
+                ..base.clone()
+            }));
+        let text = northbound(&topology, &settings).to_string();
+        let rows = text
+            .split("\nGateway_Chassis ")
+            .skip(1)
+            .map(|row| row.lines().take(4).collect());
+        rows.collect()
+    };
+    // A single one needs none.
+    assert_eq!(gateways(&[(7, false)]).len(), 1);
+    let four = gateways(&[(4, true), (7, false), (8, false)]);
+    assert_eq!(four.len(), 4);
+    for row in four {
+        let is_witness = row.contains("chassis-7") || row.contains("chassis-8");
+        assert_eq!(row.contains("priority = 0"), is_witness, "{row}");
+    }
 }
 
 #[test]
