@@ -67,7 +67,7 @@ impl Stage {
     }
 }
 
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 12] = [
     Stage {
         name: "format",
         budget_minutes: 1,
@@ -139,6 +139,12 @@ const STAGES: [Stage; 11] = [
         run: || programs("tests/tasks/roles"),
     },
     Stage {
+        name: "vagrant",
+        budget_minutes: 4,
+        when: When::Full,
+        run: vagrant,
+    },
+    Stage {
         name: "session-real",
         budget_minutes: 6,
         when: When::Full,
@@ -153,10 +159,11 @@ pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     let current = Arc::new(Mutex::new("packages"));
     watch(started, current.clone());
-    packages::install_missing(
-        &[packages::LAB, packages::TEST, faults::FAULTS].concat(),
-        yes,
-    )?;
+    let mut wanted = [packages::LAB, packages::TEST, faults::FAULTS].concat();
+    if args.full || args.only.iter().any(|name| name == "vagrant") {
+        wanted.extend(packages::VAGRANT);
+    }
+    packages::install_missing(&wanted, yes)?;
     let mut table = Vec::new();
     for stage in &STAGES {
         if let Some(flag) = stage.left_out(args) {
@@ -282,7 +289,7 @@ fn official_clients(script: &str) -> Result<()> {
     )
 }
 
-/// A test of the task engine on nodes with real SSH servers.
+/// A test that wants the programs and nothing else.
 fn programs(script: &str) -> Result<()> {
     cargo::check(
         Command::new(script)
@@ -290,6 +297,12 @@ fn programs(script: &str) -> Result<()> {
             .env("WRIGHT", cargo::wright())
             .env("WRIGHT_AGENT", cargo::agent()),
     )
+}
+
+/// The small lab's machines by Vagrant and libvirt, up to the ramdisk; with `--full` alone they would take the lab's time
+/// once more, which `WRIGHT_TEST_FULL=1 tests/vagrant/run` is for.
+fn vagrant() -> Result<()> {
+    programs("tests/vagrant/run")
 }
 
 /// The small lab from blank machines to a running stack, under emulation, and the operators' session on it.
