@@ -67,7 +67,7 @@ impl Stage {
     }
 }
 
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     Stage {
         name: "format",
         budget_minutes: 1,
@@ -121,6 +121,12 @@ const STAGES: [Stage; 12] = [
         run: lab,
     },
     Stage {
+        name: "vagrant",
+        budget_minutes: 3,
+        when: When::Always,
+        run: vagrant,
+    },
+    Stage {
         name: "faults",
         budget_minutes: 6,
         when: When::Full,
@@ -139,10 +145,10 @@ const STAGES: [Stage; 12] = [
         run: || programs("tests/tasks/roles"),
     },
     Stage {
-        name: "vagrant",
-        budget_minutes: 4,
+        name: "trunk",
+        budget_minutes: 14,
         when: When::Full,
-        run: vagrant,
+        run: || programs("tests/lab/trunk"),
     },
     Stage {
         name: "session-real",
@@ -159,11 +165,16 @@ pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     let current = Arc::new(Mutex::new("packages"));
     watch(started, current.clone());
-    let mut wanted = [packages::LAB, packages::TEST, faults::FAULTS].concat();
-    if args.full || args.only.iter().any(|name| name == "vagrant") {
-        wanted.extend(packages::VAGRANT);
-    }
-    packages::install_missing(&wanted, yes)?;
+    packages::install_missing(
+        &[
+            packages::LAB,
+            packages::TEST,
+            packages::VAGRANT,
+            faults::FAULTS,
+        ]
+        .concat(),
+        yes,
+    )?;
     let mut table = Vec::new();
     for stage in &STAGES {
         if let Some(flag) = stage.left_out(args) {
@@ -299,10 +310,18 @@ fn programs(script: &str) -> Result<()> {
     )
 }
 
-/// The small lab's machines by Vagrant and libvirt, up to the ramdisk; with `--full` alone they would take the lab's time
-/// once more, which `WRIGHT_TEST_FULL=1 tests/vagrant/run` is for.
+/// The small lab's machines by Vagrant and libvirt: up to the ramdisk, and with `--full` to a healthy cloud.
 fn vagrant() -> Result<()> {
-    programs("tests/vagrant/run")
+    let mut command = Command::new("tests/vagrant/run");
+    if FULL.load(Ordering::Relaxed) {
+        command.env("WRIGHT_TEST_FULL", "1");
+    }
+    cargo::check(
+        command
+            .current_dir(cargo::root())
+            .env("WRIGHT", cargo::wright())
+            .env("WRIGHT_AGENT", cargo::agent()),
+    )
 }
 
 /// The small lab from blank machines to a running stack, under emulation, and the operators' session on it.
