@@ -121,11 +121,9 @@ fn the_switch_comes_back_notices_cables_and_goes_with_the_lab() {
 
 /// The switch hears of a link from the kernel.
 fn wait_for(is_so: impl Fn() -> bool) {
-    for _ in 0..300 {
-        if is_so() {
-            return;
-        }
+    let noticed = (0..300).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("the switch did not notice");
+        is_so()
+    });
+    assert!(noticed, "the switch did not notice");
 }
