@@ -26,6 +26,7 @@ pub const LAB: &[&str] = &[
     "mtools",
     "openipmi",
     "openssh-client",
+    "openvswitch-switch",
     "ovmf",
     "qemu-system-x86",
     "qemu-utils",
@@ -43,7 +44,6 @@ pub const TEST: &[&str] = &[
     "mariadb-server",
     "openssh-server",
     "openssl",
-    "openvswitch-switch",
     "ovn-central",
     "ovn-host",
     "parted",
@@ -52,6 +52,9 @@ pub const TEST: &[&str] = &[
     "rabbitmq-server",
     "unzip",
 ];
+
+/// What `tests/vagrant/run` calls beside them.
+pub const VAGRANT: &[&str] = &["dnsmasq-base", "vagrant", "vagrant-libvirt"];
 
 /// `qemu-img` must write what the emulator reads: this package has to come in the version of that one.
 const SAME_VERSION: (&str, &str) = ("qemu-utils", "qemu-system-x86");

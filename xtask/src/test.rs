@@ -67,7 +67,7 @@ impl Stage {
     }
 }
 
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 13] = [
     Stage {
         name: "format",
         budget_minutes: 1,
@@ -121,6 +121,12 @@ const STAGES: [Stage; 11] = [
         run: lab,
     },
     Stage {
+        name: "vagrant",
+        budget_minutes: 3,
+        when: When::Always,
+        run: vagrant,
+    },
+    Stage {
         name: "faults",
         budget_minutes: 6,
         when: When::Full,
@@ -139,6 +145,12 @@ const STAGES: [Stage; 11] = [
         run: || programs("tests/tasks/roles"),
     },
     Stage {
+        name: "trunk",
+        budget_minutes: 14,
+        when: When::Full,
+        run: || programs("tests/lab/trunk"),
+    },
+    Stage {
         name: "session-real",
         budget_minutes: 6,
         when: When::Full,
@@ -154,7 +166,13 @@ pub fn run(args: &Args) -> Result<()> {
     let current = Arc::new(Mutex::new("packages"));
     watch(started, current.clone());
     packages::install_missing(
-        &[packages::LAB, packages::TEST, faults::FAULTS].concat(),
+        &[
+            packages::LAB,
+            packages::TEST,
+            packages::VAGRANT,
+            faults::FAULTS,
+        ]
+        .concat(),
         yes,
     )?;
     let mut table = Vec::new();
@@ -282,10 +300,24 @@ fn official_clients(script: &str) -> Result<()> {
     )
 }
 
-/// A test of the task engine on nodes with real SSH servers.
+/// A test that wants the programs and nothing else.
 fn programs(script: &str) -> Result<()> {
     cargo::check(
         Command::new(script)
+            .current_dir(cargo::root())
+            .env("WRIGHT", cargo::wright())
+            .env("WRIGHT_AGENT", cargo::agent()),
+    )
+}
+
+/// The small lab's machines by Vagrant and libvirt: up to the ramdisk, and with `--full` to a healthy cloud.
+fn vagrant() -> Result<()> {
+    let mut command = Command::new("tests/vagrant/run");
+    if FULL.load(Ordering::Relaxed) {
+        command.env("WRIGHT_TEST_FULL", "1");
+    }
+    cargo::check(
+        command
             .current_dir(cargo::root())
             .env("WRIGHT", cargo::wright())
             .env("WRIGHT_AGENT", cargo::agent()),

@@ -15,7 +15,7 @@ mod table;
 pub use plan::{
     Allocations, BmcPlan, Bond, Card, Interface, NetworkPlan, NodePlan, PlannedNetwork, Vips,
 };
-pub use seed::{FOLDER, HEADER, SeedFile, UnknownCards, name_files, network_files};
+pub use seed::{FOLDER, HEADER, SeedFile, UnknownCards, network_files, system_files};
 
 use diagnostics::Diagnostics;
 use inventory::Inventory;

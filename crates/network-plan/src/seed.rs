@@ -1,4 +1,4 @@
-//! A node's part of the plan as files: systemd-networkd's units, `hosts`, `resolv.conf`.
+//! A node's part of the plan as files: systemd-networkd's units, `hosts`, `resolv.conf`, kernel modules.
 //!
 //! Cards are matched by the address burnt into them: the order in which a kernel finds them is no
 //! one's promise, and bonds, bridges and VLANs that inherit a card's address must not match.
@@ -31,6 +31,8 @@ pub struct UnknownCards {
 
 /// Where systemd-networkd's units are.
 pub const FOLDER: &str = "/etc/systemd/network";
+/// What systemd-modules-load loads before networkd starts.
+const MODULES: &str = "/etc/modules-load.d/wright-network.conf";
 /// The first line of each unit: a file with it is ours, and goes when the plan no longer has it.
 pub const HEADER: &str = "# Written by wright from the inventory; changes here are lost.\n";
 
@@ -64,12 +66,16 @@ pub fn network_files(node: &NodePlan) -> Result<Vec<SeedFile>, UnknownCards> {
     Ok(files)
 }
 
-/// `/etc/hosts` and `/etc/resolv.conf`.
-pub fn name_files(plan: &NetworkPlan, node: &NodePlan) -> Vec<SeedFile> {
+/// `/etc/hosts`, `/etc/resolv.conf`, and the kernel modules that the network wants.
+pub fn system_files(plan: &NetworkPlan, node: &NodePlan) -> Vec<SeedFile> {
     if node.interfaces.is_empty() {
         return Vec::new();
     }
     let mut files = vec![file("/etc/hosts", hosts(plan, node))];
+    let modules = modules(node);
+    if !modules.is_empty() {
+        files.push(file(MODULES, modules));
+    }
     let servers: Vec<String> = node
         .interfaces
         .iter()
@@ -82,6 +88,15 @@ pub fn name_files(plan: &NetworkPlan, node: &NodePlan) -> Vec<SeedFile> {
         files.push(file("/etc/resolv.conf", servers.concat()));
     }
     files
+}
+
+/// systemd-networkd waits 25 seconds for a bond to be made and never tries again; on a busy machine the kernel has needed
+/// longer to find the module for it. So it is there before.
+fn modules(node: &NodePlan) -> String {
+    let vlans = node.interfaces.iter().any(|i| i.vlan.is_some());
+    let wanted = [(!node.bonds.is_empty(), "bonding"), (vlans, "8021q")];
+    let wanted = wanted.into_iter().filter(|(is_wanted, _)| *is_wanted);
+    wanted.map(|(_, name)| format!("{name}\n")).collect()
 }
 
 fn file(path: impl Into<String>, content: String) -> SeedFile {

@@ -162,7 +162,7 @@ fn files_for_nodes() {
         let (plan, _) = fresh(&shipped(name));
         let node_plan = &plan.nodes[node];
         let units = network_files(node_plan).expect("all addresses are in the inventory");
-        for file in units.into_iter().chain(name_files(&plan, node_plan)) {
+        for file in units.into_iter().chain(system_files(&plan, node_plan)) {
             all += &format!(
                 "──── {name} {node} {:o} {}\n{}",
                 file.mode, file.path, file.content

@@ -37,6 +37,14 @@ const ROMS: &[(&str, &str)] = &[
     ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"),
     ("/usr/lib/ipxe/ipxe.efi", "ipxe"),
 ];
+/// What the switch of bonds and VLANs is.
+const SWITCH_PROGRAMS: &[(&str, &str)] = &[
+    ("ethtool", "ethtool"),
+    ("ovs-vsctl", "openvswitch-switch"),
+    ("ovs-vswitchd", "openvswitch-switch"),
+    ("ovsdb-server", "openvswitch-switch"),
+    ("ovsdb-tool", "openvswitch-switch"),
+];
 const OVMF: &[(&str, &str)] = &[(OVMF_CODE, "ovmf"), (OVMF_VARIABLES, "ovmf")];
 
 /// QEMU itself beside the machine's memory and the translation cache.
@@ -145,7 +153,8 @@ impl Offer {
             .iter()
             .any(|machine| machine.firmware != Firmware::Bios);
         let files = ROMS.iter().chain(OVMF.iter().filter(|_| uefi));
-        missing_in(&self.path, PROGRAMS.iter(), files)
+        let switch = SWITCH_PROGRAMS.iter().filter(|_| spec.has_switch());
+        missing_in(&self.path, PROGRAMS.iter().chain(switch), files)
     }
 
     /// See [`shortfalls`].
@@ -160,6 +169,12 @@ impl Offer {
         if !self.is_root {
             found.push(
                 "root's rights are needed: network namespaces and bridges are made (run it with sudo)"
+                    .to_owned(),
+            );
+        }
+        if kind == MachineKind::Container && spec.has_switch() {
+            found.push(
+                "the inventory has bonds or VLANs, which containers have not: leave `--containers` out"
                     .to_owned(),
             );
         }
@@ -251,7 +266,7 @@ pub(crate) fn needs(spec: &LabSpec, kind: MachineKind, machines: &[Unit<'_>]) ->
 mod tests {
     use super::*;
     use crate::accelerator::Accelerator;
-    use crate::emulator::tests::small_lab;
+    use crate::emulator::tests::{small_lab, trunk_lab};
 
     const EMULATED: MachineKind = MachineKind::Emulated(Accelerator::Emulation);
 
@@ -335,6 +350,30 @@ mod tests {
         missing: ethtool, ip, ipmi_sim, nsenter, ssh, systemd-nspawn, zstd; install them with `apt-get install ethtool iproute2 openipmi openssh-client systemd-container util-linux zstd`
         the machines need 1600 MiB of memory and 1599 MiB are available: lower `lab: memory_mib` of some, or end other programs
         ");
+    }
+
+    #[test]
+    fn bonds_and_vlans_want_a_switch_and_no_containers() {
+        let bare = Offer {
+            is_root: true,
+            path: Vec::new(),
+            memory_mib: None,
+            disk_bytes: None,
+        };
+        let needs = Needs {
+            memory_mib: 0,
+            disk_bytes: 0,
+        };
+        let mut spec = trunk_lab();
+        let lacks: Vec<String> = bare
+            .lacks(&spec, EMULATED)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert!(lacks.contains(&"ovs-vswitchd".to_owned()), "{lacks:?}");
+        spec.machines.clear();
+        let told = bare.shortfalls(&spec, MachineKind::Container, needs, Path::new("/state"));
+        assert!(told[0].contains("bonds or VLANs"), "{told:?}");
     }
 
     #[test]

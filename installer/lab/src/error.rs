@@ -23,6 +23,12 @@ pub enum LabError {
     Unkillable { what: String, pid: i32 },
     #[error("no machine `{name}` in this lab; there are {}", .machines.join(", "))]
     NoMachine { name: String, machines: Vec<String> },
+    #[error("machine `{machine}` has no card `{nic}`; it has {}", .nics.join(", "))]
+    NoCard {
+        machine: String,
+        nic: String,
+        nics: Vec<String>,
+    },
     #[error("machine `{0}` is off")]
     Off(String),
     #[error("`{0}` is a container: what it prints is in {path}, and `wright lab ssh {0}` logs in", path = .1.display())]

@@ -1,10 +1,16 @@
 //! The lab that an inventory and its network plan describe. Pure.
-use std::net::Ipv4Addr;
+//!
+//! Cards that carry one network without a tag are plugged into that network's bridge. Where there is more, bonds or VLANs,
+//! the networks concerned are VLANs of one switch.
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use inventory::{Host, Inventory, NetworkName};
+use inventory::{BondMode, Carrier, Host, Inventory, NetworkName};
 use network_plan::{NetworkPlan, PlannedNetwork};
 
-use crate::spec::{Bmc, LabSpec, Machine, Nic, Wire};
+use crate::spec::{Bmc, LabSpec, Machine, Nic, Plug, SwitchPort, Wire};
+
+/// The highest number of a VLAN, IEEE 802.1Q.
+const VLAN_MAX: u16 = 4094;
 
 /// Caches for translated code, in MiB. One that overflows is emptied and filled anew: with 128 MiB a controller did so
 /// every four seconds (`info jit` of QEMU's monitor counts it).
@@ -19,19 +25,9 @@ pub enum SpecError {
     )]
     NoHostAddress(NetworkName),
     #[error(
-        "card `{nic}` of `{host}` carries networks {networks}; in the lab each card is plugged into one wire"
-    )]
-    SeveralNetworks {
-        host: String,
-        nic: String,
-        networks: String,
-    },
-    #[error(
         "card `{nic}` of `{host}` has no address in `macs`; the lab gives cards only what stands there"
     )]
     NoAddress { host: String, nic: String },
-    #[error("`{host}` has the bond `{bond}`; in the lab there are no bonds")]
-    Bond { host: String, bond: String },
 }
 
 impl LabSpec {
@@ -46,6 +42,7 @@ impl LabSpec {
     ) -> Result<Self, Vec<SpecError>> {
         let mut errors = Vec::new();
         let mut wires = Vec::new();
+        let vlans = switched(inventory, plan);
         for (name, network) in &plan.networks {
             let Some(address) = host_address(network) else {
                 errors.push(SpecError::NoHostAddress(*name));
@@ -59,6 +56,7 @@ impl LabSpec {
             wires.push(Wire {
                 network: name.to_string(),
                 mtu: network.mtu,
+                vlan: vlans.get(name).copied(),
                 host_addresses,
             });
         }
@@ -79,7 +77,7 @@ impl LabSpec {
             });
             machines.push(Machine {
                 bmc,
-                ..machine(host, &mut errors)
+                ..machine(host, plan, &vlans, &mut errors)
             });
         }
         match errors.is_empty() {
@@ -93,28 +91,80 @@ impl LabSpec {
     }
 }
 
-fn machine(host: &Host, errors: &mut Vec<SpecError>) -> Machine {
-    let mut nics = Vec::new();
-    errors.extend(host.bonds.iter().map(|bond| SpecError::Bond {
-        host: host.name.clone(),
-        bond: bond.name.clone(),
-    }));
-    for nic in &host.nics {
-        let [network] = nic.networks.as_slice() else {
-            let networks: Vec<&str> = nic
-                .networks
-                .iter()
-                .map(|network| network.as_str())
-                .collect();
-            if !networks.is_empty() {
-                let (host, nic, networks) =
-                    (host.name.clone(), nic.name.clone(), networks.join(", "));
-                errors.push(SpecError::SeveralNetworks {
-                    host,
-                    nic,
-                    networks,
-                });
+/// Networks that are VLANs of the switch, with their numbers there: those that some host has on a bond, by a tag, or on one
+/// card with others. Those whose frames bear no tag get numbers that no network has.
+fn switched(inventory: &Inventory, plan: &NetworkPlan) -> BTreeMap<NetworkName, u16> {
+    let tag = |name: &NetworkName| plan.networks.get(name).and_then(|network| network.vlan);
+    let is_plain = |carrier: &Carrier<'_>| match carrier {
+        Carrier::Card(nic) => matches!(nic.networks.as_slice(), [one] if tag(one).is_none()),
+        Carrier::Bond(_) => false,
+    };
+    let taken: Vec<u16> = plan.networks.keys().filter_map(tag).collect();
+    let mut free = (1..=VLAN_MAX).rev().filter(|vlan| !taken.contains(vlan));
+    let mut found = BTreeMap::new();
+    for host in inventory.hosts.values() {
+        for carrier in host.carriers().filter(|carrier| !is_plain(carrier)) {
+            for name in carrier.networks() {
+                if !found.contains_key(name) {
+                    found.extend(tag(name).or_else(|| free.next()).map(|vlan| (*name, vlan)));
+                }
             }
+        }
+    }
+    found
+}
+
+/// What the cards of a carrier are plugged into; `None` if nothing lies on it.
+fn plug(
+    carrier: Carrier<'_>,
+    plan: &NetworkPlan,
+    vlans: &BTreeMap<NetworkName, u16>,
+) -> Option<Plug> {
+    let networks = carrier.networks();
+    let first = networks.first()?;
+    if !vlans.contains_key(first) {
+        return Some(Plug::Bridge(first.to_string()));
+    }
+    let planned = |name: &NetworkName| plan.networks.get(name);
+    let is_tagged = |name: &&NetworkName| planned(name).is_some_and(|n| n.vlan.is_some());
+    let number = |name: &NetworkName| vlans.get(name).copied();
+    let largest = networks.iter().filter_map(|name| Some(planned(name)?.mtu));
+    Some(Plug::Switch(SwitchPort {
+        bond: match carrier {
+            Carrier::Bond(bond) if matches!(bond.mode, BondMode::Lacp { .. }) => {
+                Some(bond.name.clone())
+            }
+            // The other modes ask nothing of a switch.
+            _ => None,
+        },
+        untagged: networks
+            .iter()
+            .find(|name| !is_tagged(name))
+            .and_then(number),
+        tagged: networks
+            .iter()
+            .filter(is_tagged)
+            .filter_map(number)
+            .collect(),
+        mtu: carrier.mtu().into_iter().chain(largest).max()?,
+    }))
+}
+
+fn machine(
+    host: &Host,
+    plan: &NetworkPlan,
+    vlans: &BTreeMap<NetworkName, u16>,
+    errors: &mut Vec<SpecError>,
+) -> Machine {
+    let mut nics = Vec::new();
+    let boots = host.boot_nic().map(|nic| &nic.name);
+    for nic in &host.nics {
+        let bond = host
+            .bonds
+            .iter()
+            .find(|bond| bond.members.contains(&nic.name));
+        let carrier = bond.map_or(Carrier::Card(nic), Carrier::Bond);
+        let Some(plug) = plug(carrier, plan, vlans) else {
             continue;
         };
         let Some(mac) = nic.mac else {
@@ -125,8 +175,8 @@ fn machine(host: &Host, errors: &mut Vec<SpecError>) -> Machine {
         nics.push(Nic {
             name: nic.name.clone(),
             mac: mac.to_string(),
-            network: network.to_string(),
-            boots: *network == NetworkName::Pxe,
+            plug,
+            boots: boots == Some(&nic.name),
         });
     }
     let controls = host.in_group("controller") || host.in_group("hybrid");
@@ -183,6 +233,11 @@ mod tests {
     #[test]
     fn the_labs_inventory_is_a_lab() {
         insta::assert_yaml_snapshot!(lab("lab").unwrap());
+    }
+
+    #[test]
+    fn bonds_and_vlans_are_ports_of_a_switch() {
+        insta::assert_yaml_snapshot!(lab("lab-trunk").unwrap());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
     network,
     process::Record,
     spec::{LabSpec, Machine},
+    switch::{self, Switch, SwitchStatus},
 };
 
 /// Folder of what is gone when the host restarts; an environment's is there while its lab is up.
@@ -137,7 +138,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Makes the wires, starts the BMCs, and turns every machine on. What a lab that was killed left behind is
+    /// Makes the wires and the switch, starts the BMCs, and turns every machine on. What a lab that was killed left behind is
     /// removed first; what runs goes on. `callback` is the program, with its first arguments, that a BMC calls:
     /// the machine's name and the request follow, and [`Lab::bmc_request`] has to be called with them.
     ///
@@ -147,7 +148,17 @@ impl Lab {
         self.is_no_host()?;
         self.make_folders()?;
         self.reap()?;
+        let switch = Switch::of(&self.spec, &self.folders.run);
+        if let Some(switch) = &switch
+            && !network::is_alive(&self.spec.env)
+        {
+            // It has lost its wires.
+            switch.end()?;
+        }
         network::create(&self.spec, self.kind != MachineKind::Container)?;
+        if let Some(switch) = &switch {
+            switch.up()?;
+        }
         for unit in self.units() {
             if let Some(bmc) = &unit.machine.bmc {
                 let name = &unit.machine.name;
@@ -181,6 +192,9 @@ impl Lab {
         for pid in network::processes(&self.spec.env) {
             end(pid)?;
         }
+        if let Some(switch) = Switch::of(&self.spec, &self.folders.run) {
+            switch.end()?;
+        }
         for machine in &self.spec.machines {
             network::unplug(&self.spec.env, machine)?;
         }
@@ -205,7 +219,7 @@ impl Lab {
         }
     }
 
-    /// Ends emulators and BMCs in our namespace that no record knows: those of a lab that was killed between
+    /// Ends emulators, BMCs and switches in our namespace that no record knows: those of a lab that was killed between
     /// starting them and writing it down.
     fn reap(&self) -> Result<(), LabError> {
         let mut known: Vec<i32> = self
@@ -218,9 +232,13 @@ impl Lab {
             let bmc = self.folders.machines.join(&machine.name).join("bmc.json");
             known.extend(Record::running(&bmc).map(|record| record.pid));
         }
+        let switch = Switch::of(&self.spec, &self.folders.run);
+        known.extend(switch.iter().flat_map(Switch::pids));
         for pid in network::processes(&self.spec.env) {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            let ours = name.starts_with("qemu-system") || name.trim() == "ipmi_sim";
+            let ours = name.starts_with("qemu-system")
+                || name.trim() == "ipmi_sim"
+                || switch::PROGRAMS.contains(&name.trim());
             if ours && !known.contains(&pid) {
                 tracing::info!(
                     pid,
@@ -244,6 +262,14 @@ impl Lab {
         self.find(machine)?.power(power)
     }
 
+    /// Pulls the cable of a machine's card, or plugs it in.
+    ///
+    /// # Errors
+    /// When there is no such machine or card, or the machine is off.
+    pub fn cable(&self, machine: &str, nic: &str, is_plugged: bool) -> Result<(), LabError> {
+        self.find(machine)?.cable(nic, is_plugged)
+    }
+
     /// Does what a machine's BMC asks, and gives what to print for it.
     ///
     /// # Errors
@@ -262,6 +288,11 @@ impl Lab {
     /// Whether the wires are there.
     pub fn is_up(&self) -> bool {
         network::exists(&self.spec.env)
+    }
+
+    /// The switch, where there is one.
+    pub fn switch(&self) -> Option<SwitchStatus> {
+        Switch::of(&self.spec, &self.folders.run).map(|switch| switch.status())
     }
 
     pub fn status(&self) -> Vec<MachineStatus> {

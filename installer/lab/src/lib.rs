@@ -1,5 +1,5 @@
 //! The virtual lab: machines, emulated or containers, with their BMCs, on wires that are bridges in a network namespace of
-//! the environment's own. It turns machines on and off as a rack would; it does not know what is deployed on them.
+//! the environment's own; where the inventory has bonds or VLANs, on a switch in there, too. It turns machines on and off as a rack would; it does not know what is deployed on them.
 //!
 //! [`Host`] is the other way: no machines, but this one as a host of the cloud, in a namespace too.
 //!
@@ -10,6 +10,7 @@ mod bmc;
 mod checks;
 mod console;
 mod container;
+mod daemon;
 mod emulator;
 mod error;
 mod forward;
@@ -19,9 +20,11 @@ mod lab;
 mod machine;
 mod names;
 mod network;
+mod openvswitch;
 mod process;
 mod qmp;
 mod spec;
+mod switch;
 
 pub use accelerator::Accelerator;
 pub use bmc::bmc_password;
@@ -36,4 +39,5 @@ pub use lab::{Folders, Lab, MachineStatus};
 pub use machine::{MachineKind, Power};
 pub use names::namespace;
 pub use network::inside;
-pub use spec::{Bmc, LabSpec, Machine, Nic, Wire};
+pub use spec::{Bmc, LabSpec, Machine, Nic, Plug, SwitchPort, Wire};
+pub use switch::SwitchStatus;

@@ -10,13 +10,14 @@ use std::{
 use inventory::Firmware;
 use nix::fcntl::{Flock, FlockArg};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     accelerator::Accelerator,
     container::Container,
     emulator::{self, Files, OVMF_VARIABLES},
     error::{At, LabError},
-    network,
+    names, network,
     process::Record,
     qmp,
     spec::{LabSpec, Machine},
@@ -114,15 +115,44 @@ impl Unit<'_> {
                 Err(LabError::Off(self.machine.name.clone()))
             }
             Power::Reset => match self.kind {
-                MachineKind::Emulated(_) => {
-                    qmp::execute(&self.machine.name, &self.files().qmp, "system_reset")
-                }
+                MachineKind::Emulated(_) => qmp::execute(
+                    &self.machine.name,
+                    &self.files().qmp,
+                    "system_reset",
+                    &json!({}),
+                ),
                 MachineKind::Container => {
                     self.stop()?;
                     self.start()
                 }
             },
         }
+    }
+
+    /// Pulls a card's cable or plugs it in: neither end has a link without it. A machine that is started anew has all its
+    /// cables at its own end.
+    ///
+    /// # Errors
+    /// When it has no such card, is off, or the emulator refuses.
+    pub fn cable(&self, nic: &str, is_plugged: bool) -> Result<(), LabError> {
+        let name = &self.machine.name;
+        if !self.machine.nics.iter().any(|found| found.name == nic) {
+            return Err(LabError::NoCard {
+                machine: name.clone(),
+                nic: nic.to_owned(),
+                nics: self.machine.nics.iter().map(|n| n.name.clone()).collect(),
+            });
+        }
+        if self.record().is_none() {
+            return Err(LabError::Off(name.clone()));
+        }
+        if let MachineKind::Emulated(_) = self.kind {
+            let link = json!({ "name": nic, "up": is_plugged });
+            qmp::execute(name, &self.files().qmp, "set_link", &link)?;
+        }
+        let state = if is_plugged { "up" } else { "down" };
+        let tap = names::tap(&self.spec.env, name, nic);
+        network::batch(&self.spec.env, &[format!("link set {tap} {state}")])
     }
 
     fn lock(&self) -> Result<Flock<File>, LabError> {

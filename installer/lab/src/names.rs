@@ -19,6 +19,11 @@ pub(crate) fn bridge(env: &str, network: &str) -> String {
     interface(format!("wl-{env}-{network}"))
 }
 
+/// The lab's switch.
+pub(crate) fn switch(env: &str) -> String {
+    interface(format!("wl-{env}-switch"))
+}
+
 /// The host's end of a machine's NIC.
 pub(crate) fn tap(env: &str, machine: &str, nic: &str) -> String {
     interface(format!("wl-{env}-{machine}-{nic}"))

@@ -1,5 +1,6 @@
 //! The wires: a network namespace, a bridge for each host network with the deployment host's addresses, a tap
-//! for each NIC. What has to be made is worked out as lines for `ip -batch` from what is there.
+//! for each NIC. What has to be made is worked out as lines for `ip -batch` from what is there. What of it is the
+//! switch's, `switch` knows.
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
@@ -11,7 +12,7 @@ use std::{
 use crate::{
     error::{At, LabError},
     names,
-    spec::{LabSpec, Machine},
+    spec::{LabSpec, Machine, Nic, Plug},
 };
 
 /// Where `ip netns` keeps its namespaces.
@@ -74,9 +75,9 @@ pub(crate) fn plug(spec: &LabSpec, machine: &Machine) -> Result<(), LabError> {
     run(Command::new("ip").args(["netns", "add", &namespace]))?;
     batch(&spec.env, &veth_lines(spec, machine, &namespace))?;
     run(Command::new("ip").args(["-netns", &namespace, "link", "set", "lo", "up"]))?;
-    for nic in &machine.nics {
+    for (nic, network) in on_bridges(machine) {
         let tap = names::tap(&spec.env, &machine.name, &nic.name);
-        let bridge = names::bridge(&spec.env, &nic.network);
+        let bridge = names::bridge(&spec.env, network);
         for end in [&tap, &bridge] {
             run(inside(&spec.env, "ethtool").args(["-K", end, "tx", "off"]))?;
         }
@@ -87,17 +88,25 @@ pub(crate) fn plug(spec: &LabSpec, machine: &Machine) -> Result<(), LabError> {
     Ok(())
 }
 
+/// A machine's cards on bridges, with their networks.
+fn on_bridges(machine: &Machine) -> impl Iterator<Item = (&Nic, &str)> {
+    machine.nics.iter().filter_map(|nic| match &nic.plug {
+        Plug::Bridge(network) => Some((nic, network.as_str())),
+        Plug::Switch(_) => None,
+    })
+}
+
 /// Lines for `ip -batch` that make a container's cards.
 fn veth_lines(spec: &LabSpec, machine: &Machine, namespace: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    for nic in &machine.nics {
+    for (nic, network) in on_bridges(machine) {
         let tap = names::tap(&spec.env, &machine.name, &nic.name);
-        let mtu = mtu(spec, &nic.network);
+        let mtu = mtu(spec, network);
         lines.push(format!(
             "link add {tap} mtu {mtu} type veth peer name {} address {} mtu {mtu} netns {namespace}",
             nic.name, nic.mac
         ));
-        let bridge = names::bridge(&spec.env, &nic.network);
+        let bridge = names::bridge(&spec.env, network);
         lines.push(format!("link set {tap} master {bridge} up"));
     }
     lines
@@ -196,7 +205,7 @@ fn interfaces(listed: &str) -> BTreeSet<String> {
 /// Lines for `ip -batch`, by which the wires of `spec` exist and are up; `there` are the interfaces that do.
 fn wires(spec: &LabSpec, there: &BTreeSet<String>) -> Vec<String> {
     let mut lines = vec!["link set lo up".to_owned()];
-    for wire in &spec.wires {
+    for wire in spec.wires.iter().filter(|wire| wire.vlan.is_none()) {
         let bridge = names::bridge(&spec.env, &wire.network);
         if !there.contains(&bridge) {
             // Without spanning tree a port forwards at once; nobody can wire a loop here.
@@ -222,11 +231,14 @@ fn tap_lines(spec: &LabSpec, there: &BTreeSet<String>) -> Vec<String> {
             if !there.contains(&tap) {
                 lines.push(format!("tuntap add dev {tap} mode tap"));
             }
-            lines.push(format!(
-                "link set {tap} mtu {} master {} up",
-                mtu(spec, &nic.network),
-                names::bridge(&spec.env, &nic.network)
-            ));
+            lines.push(match &nic.plug {
+                Plug::Bridge(network) => format!(
+                    "link set {tap} mtu {} master {} up",
+                    mtu(spec, network),
+                    names::bridge(&spec.env, network)
+                ),
+                Plug::Switch(port) => format!("link set {tap} mtu {} up", port.mtu),
+            });
         }
     }
     lines

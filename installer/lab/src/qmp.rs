@@ -14,11 +14,16 @@ const ANSWER_SECONDS: u64 = 10;
 /// Events may come before an answer; more than these say that something else is talking.
 const LINES_MAX: usize = 100;
 
-/// Sends `command` to the machine whose socket is `path`.
+/// Sends `command` with `arguments`, an object, to the machine whose socket is `path`.
 ///
 /// # Errors
 /// When nobody answers in time, or the answer is an error.
-pub(crate) fn execute(machine: &str, path: &Path, command: &'static str) -> Result<(), LabError> {
+pub(crate) fn execute(
+    machine: &str,
+    path: &Path,
+    command: &'static str,
+    arguments: &Value,
+) -> Result<(), LabError> {
     let mut stream = UnixStream::connect(path).at("connect to", path)?;
     stream
         .set_read_timeout(Some(Duration::from_secs(ANSWER_SECONDS)))
@@ -28,9 +33,12 @@ pub(crate) fn execute(machine: &str, path: &Path, command: &'static str) -> Resu
     reader
         .read_line(&mut line)
         .at("read the greeting of", path)?;
-    for name in ["qmp_capabilities", command] {
+    for request in [
+        json!({ "execute": "qmp_capabilities" }),
+        json!({ "execute": command, "arguments": arguments }),
+    ] {
         stream
-            .write_all(format!("{}\n", json!({ "execute": name })).as_bytes())
+            .write_all(format!("{request}\n").as_bytes())
             .at("write to", path)?;
         answer(machine, &mut reader, path, command)?;
     }

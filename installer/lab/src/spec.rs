@@ -1,5 +1,5 @@
 //! What a lab consists of: wires and machines, as values.
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr};
 
 use inventory::Firmware;
 use serde::Serialize;
@@ -12,13 +12,16 @@ pub struct LabSpec {
     pub machines: Vec<Machine>,
 }
 
-/// A host network: one bridge.
+/// A host network: a bridge of its own, or a VLAN of the lab's switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Wire {
     /// The network's name, for example `mgmt`.
     pub network: String,
     /// Bytes.
     pub mtu: u16,
+    /// Its number on the switch, also where frames of it bear no tag. `None`: it is a bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     /// Addresses of the deployment host on this wire, with their prefix length; BMCs answer there too.
     pub host_addresses: Vec<(Ipv4Addr, u8)>,
 }
@@ -43,10 +46,51 @@ pub struct Nic {
     pub name: String,
     /// Lower case, with colons.
     pub mac: String,
-    /// The wire that it is plugged into.
-    pub network: String,
+    pub plug: Plug,
     /// Whether the machine boots from it when its disk is blank.
     pub boots: bool,
+}
+
+/// What a NIC is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Plug {
+    /// The bridge of this network.
+    Bridge(String),
+    Switch(SwitchPort),
+}
+
+/// A port of the lab's switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SwitchPort {
+    /// The machine's bond whose members' ports the switch bonds, too, by LACP.
+    pub bond: Option<String>,
+    /// The VLAN of frames without a tag.
+    pub untagged: Option<u16>,
+    /// VLANs whose frames bear their tag.
+    pub tagged: Vec<u16>,
+    /// Bytes.
+    pub mtu: u16,
+}
+
+impl fmt::Display for SwitchPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tagged: Vec<String> = self.tagged.iter().map(u16::to_string).collect();
+        let parts = [
+            self.bond.as_ref().map(|bond| format!("LACP {bond}")),
+            (!tagged.is_empty()).then(|| format!("VLANs {}", tagged.join(", "))),
+            self.untagged.map(|vlan| format!("untagged {vlan}")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        write!(f, "switch: {}", parts.join("; "))
+    }
+}
+
+impl LabSpec {
+    /// Whether there is a switch beside the bridges.
+    pub fn has_switch(&self) -> bool {
+        self.wires.iter().any(|wire| wire.vlan.is_some())
+    }
 }
 
 /// Where a machine's BMC answers, inside of the namespace.

@@ -67,7 +67,7 @@ impl NodeSpec {
             .interface_on(NetworkName::Pxe)
             .and_then(|interface| interface.address)
             .ok_or_else(|| SpecError::NoBootAddress(node.to_owned()))?;
-        let files = network_plan::name_files(plan, planned);
+        let files = network_plan::system_files(plan, planned);
         Ok(Self {
             name: planned.name.clone(),
             fqdn: planned.fqdn.clone(),

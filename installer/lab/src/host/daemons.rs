@@ -1,7 +1,8 @@
 //! The daemons of a host, in the order in which they start, and their settings. Pure.
 use std::{ffi::OsString, path::PathBuf};
 
-use super::{Paths, daemon::Daemon};
+use super::Paths;
+use crate::{daemon::Daemon, openvswitch};
 
 pub(super) const SWITCH_DATABASE: &str = "ovs-db";
 pub(super) const SWITCH: &str = "ovs-vswitchd";
@@ -72,10 +73,7 @@ pub(super) fn database(daemon: &str, paths: &Paths) -> Option<(PathBuf, PathBuf)
             schema("ovn/ovn-sb.ovsschema"),
         )),
         // Not kept: what it describes are wires, which are gone when the machine restarts.
-        SWITCH_DATABASE => Some((
-            paths.run.join("conf.db"),
-            schema("openvswitch/vswitch.ovsschema"),
-        )),
+        SWITCH_DATABASE => Some((paths.run.join("conf.db"), openvswitch::SCHEMA.into())),
         _ => None,
     }
 }

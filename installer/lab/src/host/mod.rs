@@ -2,7 +2,6 @@
 //! network namespace of the environment and on folders of its own, so that daemons that the machine runs otherwise are
 //! left alone. They outlive the command that started them, as guests must; whoever comes next finds them again by pid
 //! and start time. It does not know what runs on top.
-mod daemon;
 mod daemons;
 mod needs;
 mod switch;
@@ -16,13 +15,13 @@ use std::{
 };
 
 use crate::{
+    daemon::{self, Daemon},
     error::{At, LabError},
     lab::end,
-    names, network,
+    names, network, openvswitch,
     process::Record,
     spec::LabSpec,
 };
-use daemon::Daemon;
 
 pub use needs::host_shortfalls;
 
@@ -165,7 +164,7 @@ impl Host {
     /// What must be there before a daemon starts.
     fn before(&self, daemon: &str) -> Result<(), LabError> {
         match daemons::database(daemon, &self.paths) {
-            Some((file, schema)) => switch::prepare_database(&file, &schema),
+            Some((file, schema)) => openvswitch::prepare_database(&file, &schema),
             None => Ok(()),
         }
     }

@@ -1,7 +1,5 @@
 //! What Open vSwitch and OVN are told: databases, the chassis, the external bridge and its address.
 use std::{
-    path::Path,
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -10,6 +8,7 @@ use super::{HostSpec, Paths};
 use crate::{
     error::LabError,
     network::{self, run},
+    openvswitch,
 };
 
 /// What provider networks of the `app` side are called.
@@ -19,22 +18,6 @@ const INTEGRATION_BRIDGE: &str = "br-int";
 /// How long ovn-controller may take to make its bridge, on a machine that is very busy.
 const BRIDGE_SECONDS: u64 = 120;
 const POLL: Duration = Duration::from_millis(50);
-
-/// Makes the database if there is none, and brings an older one to the schema of the installed version.
-pub(super) fn prepare_database(file: &Path, schema: &Path) -> Result<(), LabError> {
-    let tool = |verb: &str| {
-        let mut command = Command::new("ovsdb-tool");
-        command.arg(verb).arg(file).arg(schema);
-        command
-    };
-    if !file.exists() {
-        return run(&mut tool("create")).map(drop);
-    }
-    match run(&mut tool("needs-conversion"))?.as_str() {
-        "no" => Ok(()),
-        _ => run(&mut tool("convert")).map(drop),
-    }
-}
 
 /// Joins the chassis to OVN, and makes the external bridge. Written before the switch runs, which then finds it all.
 pub(super) fn configure(spec: &HostSpec, paths: &Paths) -> Result<(), LabError> {
@@ -53,7 +36,7 @@ pub(super) fn configure(spec: &HostSpec, paths: &Paths) -> Result<(), LabError> 
         ),
         ("ovn-cms-options", "enable-chassis-as-gw"),
     ];
-    let mut command = vsctl(paths);
+    let mut command = openvswitch::vsctl(&paths.ovsdb());
     command.args(["--no-wait", "init", "--", "set", "Open_vSwitch", "."]);
     for (name, value) in settings {
         command.arg(format!("external_ids:{name}=\"{value}\""));
@@ -77,26 +60,17 @@ pub(super) fn address(spec: &HostSpec) -> Result<(), LabError> {
         format!("address replace {gateway}/{prefix} dev {EXTERNAL_BRIDGE}"),
     ];
     network::batch(&spec.env, &lines)?;
-    // A switch in user space sees packets before any card fills in checksums: else ping works and TCP does not.
-    run(network::inside(&spec.env, "ethtool").args(["-K", EXTERNAL_BRIDGE, "tx", "off"])).map(drop)
+    openvswitch::fill_in_checksums(&spec.env, EXTERNAL_BRIDGE)
 }
 
 /// Guests are plugged into a bridge that ovn-controller makes.
 pub(super) fn await_integration_bridge(paths: &Paths) -> Result<(), LabError> {
     let begun = Instant::now();
     loop {
-        let found = run(vsctl(paths).args(["br-exists", INTEGRATION_BRIDGE]));
+        let found = run(openvswitch::vsctl(&paths.ovsdb()).args(["br-exists", INTEGRATION_BRIDGE]));
         if found.is_ok() || begun.elapsed() > Duration::from_secs(BRIDGE_SECONDS) {
             return found.map(drop);
         }
         thread::sleep(POLL);
     }
-}
-
-fn vsctl(paths: &Paths) -> Command {
-    let mut command = Command::new("ovs-vsctl");
-    command
-        .arg(format!("--db=unix:{}", paths.ovsdb().display()))
-        .arg("--timeout=60");
-    command
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use inventory::Firmware;
-use lab::{Accelerator, Bmc, Folders, Lab, LabSpec, Machine, MachineKind, Nic, Power, Wire};
+use lab::{Accelerator, Bmc, Folders, Lab, LabSpec, Machine, MachineKind, Nic, Plug, Power, Wire};
 use nix::sched::{CloneFlags, setns};
 
 /// Firmware that used this much and asked for no address never will; on an idle machine it needs 1 to 8.
@@ -27,7 +27,7 @@ fn spec(env: &str) -> LabSpec {
         nics: vec![Nic {
             name: "eth0".into(),
             mac: format!("52:54:00:fe:00:0{number}"),
-            network: "pxe".into(),
+            plug: Plug::Bridge("pxe".into()),
             boots: true,
         }],
         bmc: Some(Bmc {
@@ -39,6 +39,7 @@ fn spec(env: &str) -> LabSpec {
     let wire = |network: &str, addresses: &[[u8; 4]]| Wire {
         network: network.into(),
         mtu: 1500,
+        vlan: None,
         host_addresses: addresses
             .iter()
             .map(|address| ((*address).into(), 24))
@@ -55,7 +56,7 @@ fn spec(env: &str) -> LabSpec {
 }
 
 /// Takes the lab down however the test ends.
-struct Down<'a>(&'a Lab);
+pub(crate) struct Down<'a>(pub &'a Lab);
 
 impl Drop for Down<'_> {
     fn drop(&mut self) {
@@ -65,7 +66,7 @@ impl Drop for Down<'_> {
     }
 }
 
-fn may_run(lab: &Lab, folder: &Path) -> bool {
+pub(crate) fn may_run(lab: &Lab, folder: &Path) -> bool {
     let shortfalls = lab.shortfalls(folder);
     for shortfall in &shortfalls {
         eprintln!("skipped: {shortfall}");

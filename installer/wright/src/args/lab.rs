@@ -40,6 +40,15 @@ pub enum LabCommand {
     },
     /// Turn a machine on or off as its power switch would
     Power { node: String, what: PowerWord },
+    /// Pull the cable of a machine's card, or plug it in: neither end has a link without it
+    Cable {
+        node: String,
+        /// The card's name in the inventory
+        card: String,
+        what: CableWord,
+    },
+    /// Show machines and wires as the inventory describes them; what `vagrant/Vagrantfile` reads
+    Show,
     /// What the machines' BMCs call
     #[command(hide = true)]
     Bmc {
@@ -75,6 +84,12 @@ pub enum LabSize {
     #[default]
     Small,
     Ha,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CableWord {
+    In,
+    Out,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,11 +1,13 @@
 //! `wright lab`: the environment on virtual machines. What all its commands begin with is here.
 mod bmc;
+mod cable;
 mod console;
 mod containers;
 mod down;
 mod exec;
 mod forward;
 mod power;
+mod show;
 pub mod ssh;
 mod status;
 mod up;
@@ -34,6 +36,10 @@ pub async fn run(
         LabCommand::Console { node } => console::run(&node, settings, printer).await,
         LabCommand::Forward { ports } => forward::run(&ports, settings, printer).await,
         LabCommand::Power { node, what } => power::run(&node, what, settings, printer).await,
+        LabCommand::Cable { node, card, what } => {
+            cable::run(&node, &card, what, settings, printer).await
+        }
+        LabCommand::Show => show::run(settings, printer).await,
         LabCommand::Bmc { node, request } => bmc::run(&node, &request, settings, printer).await,
     }
 }

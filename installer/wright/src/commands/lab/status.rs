@@ -6,7 +6,7 @@ use crate::settings::Settings;
 use crate::table;
 use diagnostics::ExitStatus;
 use inventory::NetworkName;
-use lab::MachineStatus;
+use lab::{MachineStatus, SwitchStatus};
 use serde::Serialize;
 use std::fmt::{self, Display, Formatter};
 
@@ -38,6 +38,7 @@ pub async fn run(settings: &Settings, printer: &Printer) -> Result<ExitStatus, C
     printer.data(&Status {
         namespace: lab::namespace(&settings.env),
         is_up: planned.lab.is_up(),
+        switch: planned.lab.switch(),
         machines,
     })?;
     Ok(ExitStatus::Done)
@@ -47,6 +48,8 @@ pub async fn run(settings: &Settings, printer: &Printer) -> Result<ExitStatus, C
 struct Status {
     namespace: String,
     is_up: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    switch: Option<SwitchStatus>,
     machines: Vec<Row>,
 }
 
@@ -62,6 +65,11 @@ impl Display for Status {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let word = if self.is_up { "is up" } else { "is not up" };
         writeln!(f, "Namespace {} {word}.", self.namespace)?;
+        if let Some(switch) = &self.switch {
+            let word = if switch.is_on { "is on" } else { "is off" };
+            let (bridge, folder) = (&switch.bridge, switch.folder.display());
+            writeln!(f, "Switch {bridge} {word}; sockets and logs: {folder}.")?;
+        }
         let mut rows =
             vec![["node", "power", "state", "mgmt", "cpu", "console"].map(str::to_owned)];
         for Row {

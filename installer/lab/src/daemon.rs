@@ -17,7 +17,7 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 
 /// How a daemon is run.
 #[derive(Debug, Clone)]
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     pub name: &'static str,
     pub env: String,
     pub program: &'static str,
@@ -29,7 +29,7 @@ pub(super) struct Daemon {
     pub run: PathBuf,
 }
 
-pub(super) fn record_file(run: &Path, name: &str) -> PathBuf {
+pub(crate) fn record_file(run: &Path, name: &str) -> PathBuf {
     run.join(format!("{name}.json"))
 }
 
