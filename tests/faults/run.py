@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import load
+import walls
 from lab import CONTROLLERS, Failed, Lab
 
 # Seconds: of load before the fault, until everything is to be whole again, and until what was accepted is to be done.
@@ -335,7 +336,9 @@ def in_wires(lab, names, rng):
     cloud = load.Cloud(str(lab.state / "openrc"), lambda *_: None)
     lab.wait_for("a token", 60, cloud.login)
     flavor, image = prepare(lab, cloud)
-    results = []
+    results = [{"fault": "walls", "wrong": walls.look(lab)}]
+    for text in results[0]["wrong"]:
+        print(f"  WRONG: {text}", flush=True)
     for name in names:
         lab.wait_for("whole before the next fault", WHOLE_WITHIN, lab.is_whole)
         cloud.token = None

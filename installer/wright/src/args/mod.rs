@@ -110,7 +110,7 @@ pub enum Command {
     /// Stacks of the environment's cloud
     #[command(subcommand)]
     Stack(stack::StackCommand),
-    /// Show the environment's nodes, and remove one
+    /// Show the environment's nodes; add, remove and replace some
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Run the services on this machine, in one process
@@ -137,7 +137,11 @@ impl Command {
                 | Self::Stack(_)
                 | Self::Status(_)
                 | Self::Backup(_)
-                | Self::Node(node::NodeCommand::Remove { .. })
+                | Self::Node(
+                    node::NodeCommand::Add { .. }
+                        | node::NodeCommand::Remove { .. }
+                        | node::NodeCommand::Replace { .. }
+                )
         )
     }
 
@@ -147,13 +151,18 @@ impl Command {
         match self {
             Self::Deploy(_) | Self::Plan(_) | Self::Apply(_) | Self::Drift(_) => true,
             Self::Backup(command) => !matches!(command, backup::BackupCommand::List),
+            Self::Node(command) => matches!(
+                command,
+                node::NodeCommand::Add { .. }
+                    | node::NodeCommand::Remove { .. }
+                    | node::NodeCommand::Replace { .. }
+            ),
             // Its state folder is another one.
             Self::Play(_) => false,
             Self::Lab(_) | Self::Build(_) => false,
             Self::Verify(_) | Self::Stack(_) | Self::Status(_) => false,
             Self::Check
             | Self::Log(_)
-            | Self::Node(_)
             | Self::Up(_)
             | Self::Down
             | Self::Database(_)

@@ -1,7 +1,7 @@
 //! `wright lab`: the environment on virtual machines. What all its commands begin with is here.
 mod bmc;
 mod console;
-mod containers;
+pub mod containers;
 mod down;
 mod exec;
 mod forward;
