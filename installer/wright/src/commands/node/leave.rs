@@ -194,8 +194,10 @@ impl Leaving {
                 _ => {}
             }
         }
-        self.printer
-            .say("the compute service and placement have forgotten it");
+        self.printer.say(&format!(
+            "the compute service and placement have forgotten {}",
+            node.name
+        ));
         Ok(())
     }
 
@@ -222,14 +224,17 @@ impl Leaving {
 
     /// OVN and the queue forget it, told by one of the controllers that stay.
     pub async fn forget(&self, node: &NodePlan, staying: &[&NodePlan]) -> Result<(), CommandError> {
-        self.on_one("OVN", &forget_chassis(&node.fqdn), staying)
+        let name = &node.name;
+        self.on_one("OVN", name, &forget_chassis(&node.fqdn), staying)
             .await?;
         if node.in_group("controller") {
             let address = node.addresses.get(&NetworkName::Mgmt);
             let address = address.map(ToString::to_string).unwrap_or_default();
-            self.on_one("OVN", &forget_member(&address), staying)
+            let script = forget_member(&address);
+            self.on_one("the cluster of OVN's databases", name, &script, staying)
                 .await?;
-            self.on_one("the queue", &forget_broker(&node.name), staying)
+            let script = forget_broker(name);
+            self.on_one("the brokers' cluster", name, &script, staying)
                 .await?;
         }
         Ok(())
@@ -247,6 +252,7 @@ impl Leaving {
     async fn on_one(
         &self,
         who: &str,
+        what: &str,
         script: &str,
         controllers: &[&NodePlan],
     ) -> Result<(), CommandError> {
@@ -255,14 +261,14 @@ impl Leaving {
             let name = &controller.name;
             match self.shell.run(name, &["sh", "-c", script]).await {
                 Ok((0, _)) => {
-                    self.printer.say(&format!("{who} has forgotten it"));
+                    self.printer.say(&format!("{who} has forgotten {what}"));
                     return Ok(());
                 }
                 Ok((code, said)) => last = format!("{name}: status {code}: {}", said.trim()),
                 Err(why) => last = format!("{name}: {why}"),
             }
         }
-        Err(failed(&format!("{who} does not forget it"), &last))
+        Err(failed(&format!("{who} does not forget {what}"), &last))
     }
 }
 
