@@ -156,8 +156,9 @@ impl<'a> Cloud<'a> {
             }
             let left = self.controllers();
             let left = left.iter().filter(|node| !is_named(node)).count();
-            let all = self.environment.plan.nodes.values();
-            let all = all.filter(|node| node.in_group("controller")).count();
+            // Of those that were forgotten already only the names are left.
+            let named = nodes.iter().filter(|node| node.in_group("controller"));
+            let all = left + named.count();
             if left * 2 <= all {
                 return Err(CommandError::failed(format!(
                     "{left} of {all} controllers would be left, and that is no majority"

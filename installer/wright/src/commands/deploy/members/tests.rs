@@ -108,7 +108,7 @@ fn refusals() {
         ),
         (
             "replace too many",
-            told(cloud.replacing(&strings(&["node-1", "node-2", "node-3"]), true)),
+            told(cloud.replacing(&strings(&["node-1", "node-2"]), true)),
         ),
     ];
     let text: Vec<String> = all
