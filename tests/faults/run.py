@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import deployment
 import gateway
 import load
+import walls
 from faults import FAULTS, GROUPS
 from judge import Calls, judge
 from lab import CONTROLLERS, INTERNAL, PUBLIC, Failed, Lab
@@ -171,7 +172,9 @@ def in_wires(lab, names, rng):
     cloud = load.Cloud(str(lab.state / "openrc"), lambda *_: None)
     lab.wait_for("a token", 60, cloud.login)
     flavor, image = prepare(lab, cloud)
-    results = []
+    results = [{"fault": "walls", "wrong": walls.look(lab)}]
+    for text in results[0]["wrong"]:
+        print(f"  WRONG: {text}", flush=True)
     for name in names:
         lab.wait_for("whole before the next fault", WHOLE_WITHIN, lab.is_whole)
         cloud.token = None

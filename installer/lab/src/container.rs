@@ -93,6 +93,32 @@ impl Container<'_> {
         self.mount_again()
     }
 
+    /// Takes its root away, and all that it has changed. It must be off.
+    ///
+    /// # Errors
+    /// When the root is in use, or a file cannot be removed.
+    pub fn wipe(&self) -> Result<(), LabError> {
+        let root = self.root();
+        if is_mounted(&root) {
+            network::run(Command::new("umount").arg(&root))?;
+        }
+        for part in [self.folder.join("upper"), self.folder.join("work")] {
+            match fs::remove_dir_all(&part) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).at("remove", &part);
+                }
+                _ => {}
+            }
+        }
+        let base = self.base_file();
+        match fs::remove_file(&base) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).at("remove", &base)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Mounts the root that it has; nothing where it is mounted.
     ///
     /// # Errors

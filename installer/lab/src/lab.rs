@@ -125,6 +125,20 @@ impl Lab {
         Ok(roots)
     }
 
+    pub fn is_of_containers(&self) -> bool {
+        self.kind == MachineKind::Container
+    }
+
+    /// Turns a container off and takes from it all that it has changed, as if it were another machine.
+    ///
+    /// # Errors
+    /// When there is no such machine, or it does not let go of its root.
+    pub fn wipe(&self, machine: &str) -> Result<(), LabError> {
+        let unit = self.find(machine)?;
+        unit.power(Power::Off)?;
+        unit.container().wipe()
+    }
+
     fn make_folders(&self) -> Result<(), LabError> {
         for folder in [
             &self.folders.machines,

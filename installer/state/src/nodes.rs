@@ -23,8 +23,14 @@ pub(crate) const SCHEMA: &[&str] = &["CREATE TABLE nodes (
     changed_at TEXT NOT NULL
 )"];
 
+/// When the node became one of the running cloud's. Of clouds from before this was kept, it is when they were last deployed.
+pub(crate) const SCHEMA_JOINED: &[&str] = &[
+    "ALTER TABLE nodes ADD COLUMN joined_at TEXT",
+    "UPDATE nodes SET joined_at = changed_at WHERE state = 'deployed'",
+];
+
 const COLUMNS: &str = "name, state, reason, boot_mac, hardware, ssh_host_key, machine_id, image_sha256, \
-                       token_hash, token_expires_at, revision, created_at, changed_at";
+                       token_hash, token_expires_at, revision, created_at, changed_at, joined_at";
 
 /// What is known of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +55,8 @@ pub struct NodeRecord {
     pub revision: i64,
     pub created_at: DateTime<Utc>,
     pub changed_at: DateTime<Utc>,
+    /// All its roles have run once: it is one of the running cloud's, and stays so until it is forgotten.
+    pub joined_at: Option<DateTime<Utc>>,
 }
 
 /// A one-time token as it is kept: never the token itself.
@@ -162,6 +170,20 @@ impl Store {
         Ok(())
     }
 
+    /// The node is one of the running cloud's from now on, if it was not before.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn joined(&self, name: &str) -> Result<(), StateError> {
+        let now = Utc::now().to_rfc3339();
+        let sql = "UPDATE nodes SET joined_at = ? WHERE name = ? AND joined_at IS NULL";
+        self.connection()
+            .execute_raw(statement(sql, [now.into(), name.into()]))
+            .await
+            .map_err(StateError::database("noting a node that joined"))?;
+        Ok(())
+    }
+
     /// Forgets a node.
     ///
     /// # Errors
@@ -225,6 +247,9 @@ fn record(row: &QueryResult) -> Result<NodeRecord, StateError> {
         revision: row.try_get("", "revision").map_err(database(doing))?,
         created_at: time("created_at", &required("created_at")?)?,
         changed_at: time("changed_at", &required("changed_at")?)?,
+        joined_at: text("joined_at")?
+            .map(|text| time("joined_at", &text))
+            .transpose()?,
         name,
     })
 }
@@ -256,6 +281,14 @@ mod tests {
             node
         );
         assert_eq!(store.nodes().await.unwrap(), [node]);
+        store.joined("node-1").await.unwrap();
+        let joined = store.node("node-1").await.unwrap().unwrap().joined_at;
+        assert!(joined.is_some());
+        store.joined("node-1").await.unwrap();
+        assert_eq!(
+            store.node("node-1").await.unwrap().unwrap().joined_at,
+            joined
+        );
         store.remove_node("node-1").await.unwrap();
         assert!(matches!(
             store.remove_node("node-1").await,

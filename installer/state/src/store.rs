@@ -33,6 +33,7 @@ const MIGRATIONS: &[&[&str]] = &[
     facts::SCHEMA,
     journal::SCHEMA_WHOLE,
     owed::SCHEMA,
+    nodes::SCHEMA_JOINED,
 ];
 
 /// An open `state.db`. Cheap to clone: clones share the connection.

@@ -82,3 +82,18 @@ pub async fn keep(environment: &Environment, store: &Store) -> Result<(), Comman
                 .hint("is another `wright` at work on this environment? Run the command again")
         })
 }
+
+#[cfg(test)]
+impl Environment {
+    /// Of an inventory without faults, in a state folder without anything.
+    pub fn for_tests(inventory_dir: &std::path::Path) -> Self {
+        let (inventory, _) = inventory::load(inventory_dir);
+        let (plan, allocations) = network_plan::plan(&inventory, &Allocations::default()).unwrap();
+        Self {
+            inventory,
+            plan,
+            allocations,
+            version: 0,
+        }
+    }
+}

@@ -34,6 +34,8 @@ struct File {
     #[serde(default)]
     process: Option<ProcessConfig>,
     #[serde(default)]
+    tls: Option<GuardTls>,
+    #[serde(default)]
     times: Times,
     #[serde(default)]
     log: LogConfig,
@@ -49,6 +51,18 @@ pub struct ProcessConfig {
     pub pid_file: PathBuf,
     /// Where its output goes.
     pub output: PathBuf,
+}
+
+/// `[tls]`: guards speak TLS. Without it, as in tests, they speak in the clear.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardTls {
+    /// PEM; read again when it is replaced, as is the key.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+    /// Who signs the others' certificates, which are for their addresses in `nodes`.
+    pub ca_file: PathBuf,
 }
 
 /// `[times]`, in seconds.
@@ -103,6 +117,8 @@ pub struct Config {
     pub recover_time: Duration,
     /// In place of systemd.
     pub process: Option<ProcessConfig>,
+    /// What guards show each other beside the secret.
+    pub tls: Option<GuardTls>,
     /// Logging.
     pub log: LogConfig,
     /// For decisions.
@@ -232,6 +248,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Diagnostics> {
         recover: file.recover,
         recover_time: seconds(file.times.recover),
         process: file.process,
+        tls: file.tls,
         log: file.log,
     })
 }

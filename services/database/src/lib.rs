@@ -27,6 +27,8 @@ pub use config::Config;
 use crate::peers::Peers;
 use crate::run::Shared;
 use crate::units::{ProcessUnits, SystemdUnits, Units};
+use service_kit::config::TlsConfig;
+use service_kit::tls::{Identity, TlsListener};
 use service_kit::{StartError, server, telemetry};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +51,13 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     };
     let peers = Peers::new(&config).map_err(StartError::Config)?;
     let shared = Arc::new(Shared::new(Arc::clone(&config)));
+    let identity = config.tls.as_ref().map(|tls| {
+        Identity::read(&TlsConfig {
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone(),
+        })
+    });
+    let identity = identity.transpose()?;
     let listener = server::bind(config.listen).await?;
     tracing::info!(name = config.name, listen = %config.listen, nodes = config.nodes.len(), "guards the database");
     for name in config.nodes.keys().filter(|name| **name != config.name) {
@@ -69,7 +78,14 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
             server::tell_ready();
         },
     ));
-    let result = server::serve(listener, http::router(shared), shutdown.clone()).await;
+    let router = http::router(shared);
+    let result = match identity {
+        None => server::serve(listener, router, shutdown.clone()).await,
+        Some(identity) => match TlsListener::new(listener, identity) {
+            Ok(listener) => server::serve(listener, router, shutdown.clone()).await,
+            Err(error) => Err(error),
+        },
+    };
     shutdown.cancel();
     server::drain(&tasks).await;
     result.map_err(|source| StartError::Io {

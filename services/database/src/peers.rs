@@ -16,18 +16,29 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Clone)]
 pub struct Peers {
     client: reqwest::Client,
+    scheme: &'static str,
     secret: String,
 }
 
 impl Peers {
-    /// With the secret that guards share.
+    /// With the secret that guards share; by TLS, and only to guards with a certificate of `[tls] ca_file` for their
+    /// address, where that is set.
     pub fn new(config: &Config) -> Result<Self, String> {
-        // Fails only if a provider is installed already, which would do as well. No TLS is spoken here, but the
-        // client wants to be able to.
+        // Fails only if a provider is installed already, which would do as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let trusted = match &config.tls {
+            None => Vec::new(),
+            Some(tls) => {
+                let unusable = |error: &dyn std::fmt::Display| {
+                    format!("[tls] ca_file `{}`: {error}", tls.ca_file.display())
+                };
+                let pem = std::fs::read(&tls.ca_file).map_err(|error| unusable(&error))?;
+                reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(&error))?
+            }
+        };
         let client = reqwest::Client::builder()
             .no_proxy()
-            .tls_certs_only(Vec::<reqwest::Certificate>::new())
+            .tls_certs_only(trusted)
             .timeout(CALL)
             .connect_timeout(CALL)
             .pool_max_idle_per_host(1)
@@ -36,14 +47,18 @@ impl Peers {
             .map_err(|error| format!("cannot make an HTTP client: {error}"))?;
         Ok(Self {
             client,
+            scheme: match config.tls {
+                Some(_) => "https",
+                None => "http",
+            },
             secret: config.peer_secret.expose().to_owned(),
         })
     }
 
     /// A guard's state.
     pub async fn state(&self, guard: SocketAddr) -> Result<State, String> {
-        self.call(self.client.get(format!("http://{guard}/v1/state")))
-            .await
+        let url = self.url(guard, "state");
+        self.call(self.client.get(url)).await
     }
 
     /// Asks for the promise that nothing is begun there.
@@ -52,14 +67,18 @@ impl Peers {
         struct Ask<'a> {
             from: &'a str,
         }
-        let request = self.client.post(format!("http://{guard}/v1/promise"));
+        let request = self.client.post(self.url(guard, "promise"));
         self.call(request.json(&Ask { from })).await
     }
 
     /// The operator's decision, told to the guard of this node.
     pub async fn bootstrap(&self, guard: SocketAddr) -> Result<(), String> {
-        let request = self.client.post(format!("http://{guard}/v1/bootstrap"));
+        let request = self.client.post(self.url(guard, "bootstrap"));
         self.call::<serde_json::Value>(request).await.map(drop)
+    }
+
+    fn url(&self, guard: SocketAddr, what: &str) -> String {
+        format!("{}://{guard}/v1/{what}", self.scheme)
     }
 
     async fn call<T: DeserializeOwned>(

@@ -14,6 +14,10 @@ const CONTROLLER_PORTS: &[(&str, u16)] = &[
     ("compute", 8774),
     ("network", 9696),
     ("orchestration", 8004),
+];
+
+/// Those that nobody but other nodes may reach.
+const CONTROLLER_INNER_PORTS: &[(&str, u16)] = &[
     ("message queue", 5671),
     ("OVN northbound", 6641),
     ("OVN southbound", 6642),
@@ -50,13 +54,21 @@ pub fn checks(cloud: &Cloud) -> Vec<Box<dyn Check>> {
             checks.extend(
                 CONTROLLER_PORTS
                     .iter()
-                    .chain(&[("database", cloud.database_port)])
                     .map(|(what, number)| -> Box<dyn Check> {
                         Box::new(port::Port::new(
                             format!("{} {what}", node.name),
                             *address,
                             *number,
                         ))
+                    }),
+            );
+            checks.extend(
+                CONTROLLER_INNER_PORTS
+                    .iter()
+                    .chain(&[("database", cloud.database_port)])
+                    .map(|(what, number)| -> Box<dyn Check> {
+                        let what = format!("{} {what}", node.name);
+                        Box::new(port::Port::new(what, *address, *number).on(&node.name))
                     }),
             );
         }

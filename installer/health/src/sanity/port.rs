@@ -1,4 +1,4 @@
-//! A port answers.
+//! A port answers: asked from here, or on its node where the node lets only others of the cloud in.
 use crate::{Check, Cloud, Seen};
 use async_trait::async_trait;
 use std::{
@@ -13,6 +13,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Port {
     what: String,
     address: SocketAddr,
+    /// Who asks, if not this host.
+    on: Option<String>,
 }
 
 impl Port {
@@ -20,7 +22,14 @@ impl Port {
         Port {
             what,
             address: SocketAddr::new(address, port),
+            on: None,
         }
+    }
+
+    /// Asked on this node.
+    pub fn on(mut self, node: &str) -> Self {
+        self.on = Some(node.to_owned());
+        self
     }
 }
 
@@ -31,14 +40,30 @@ impl Check for Port {
     }
 
     fn tries(&self) -> String {
-        format!("connect to {}", self.address)
+        match &self.on {
+            Some(node) => format!("connect to {} on {node}", self.address),
+            None => format!("connect to {}", self.address),
+        }
     }
 
     fn next_step(&self) -> String {
         "see that the service's unit runs and that nothing filters the port".to_owned()
     }
 
-    async fn run(&self, _: &Cloud) -> Result<Seen, String> {
+    async fn run(&self, cloud: &Cloud) -> Result<Seen, String> {
+        if let Some(node) = &self.on {
+            let connect = format!(
+                "exec 3<>/dev/tcp/{}/{}",
+                self.address.ip(),
+                self.address.port()
+            );
+            let within = CONNECT_TIMEOUT.as_secs().to_string();
+            let command = ["timeout", &within, "bash", "-c", &connect];
+            return match cloud.shell.run(node, &command).await? {
+                (0, _) => Ok(Seen::Well(format!("{} answers", self.address))),
+                _ => Err(format!("{} does not answer on {node}", self.address)),
+            };
+        }
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await {
             Ok(Ok(_)) => Ok(Seen::Well(format!("{} answers", self.address))),
             Ok(Err(error)) => Err(error.to_string()),

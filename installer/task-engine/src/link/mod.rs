@@ -114,6 +114,7 @@ pub struct Link {
 enum Ask {
     Run(Box<Request>),
     Reboot(Reboot),
+    Reset,
 }
 
 /// The node has begun to reboot.
@@ -182,6 +183,12 @@ impl Link {
         result.await.map_err(|_| gone())?
     }
 
+    /// Ends the connection: the next task makes a new one, and what is open now is asked again there.
+    pub async fn reset(&self) {
+        // A link that is gone has no connection.
+        let _ = self.asks.send(Ask::Reset).await;
+    }
+
     /// Waits until the node, which has begun to reboot, answers in another boot than `boot_id`.
     pub async fn rebooted(&self, boot_id: &str, within: Duration) -> Result<(), LinkError> {
         let gone = || LinkError::Unreachable("the connection has been given up".to_owned());
@@ -242,8 +249,8 @@ struct Connection {
 }
 
 enum Lost {
-    /// On purpose: the node reboots.
-    Reboot,
+    /// The node reboots, or a new connection is wanted.
+    OnPurpose,
     Connection(String),
     Protocol(String),
 }
@@ -267,6 +274,10 @@ impl Actor {
                         self.reboot = Some(reboot);
                         continue;
                     }
+                    Some(Ask::Reset) => {
+                        drop(connection.take());
+                        continue;
+                    }
                     None => return,
                 };
                 if let Some(mut live) = connection.take()
@@ -287,7 +298,7 @@ impl Actor {
             };
             match self.converse(&mut live).await {
                 Ok(()) => connection = Some(live),
-                Err(Lost::Reboot) => {}
+                Err(Lost::OnPurpose) => {}
                 Err(Lost::Connection(reason)) => {
                     self.losses += 1;
                     if self.losses > LOSSES_MAX {
@@ -316,8 +327,9 @@ impl Actor {
                     }
                     Some(Ask::Reboot(reboot)) => {
                         self.reboot = Some(reboot);
-                        return Err(Lost::Reboot);
+                        return Err(Lost::OnPurpose);
                     }
+                    Some(Ask::Reset) => return Err(Lost::OnPurpose),
                     None => self.closed = true,
                 },
                 read = live.stream.read_buf(&mut live.buffer) => match read {
@@ -515,14 +527,14 @@ impl Actor {
                     return Err(ConnectError::Unreachable(format!("agent: {reason}")));
                 }
                 Err(Lost::Protocol(reason)) => return Err(ConnectError::Refused(reason)),
-                Err(Lost::Reboot) => {}
+                Err(Lost::OnPurpose) => {}
             }
             return match self.send_open(&mut live).await {
                 Ok(()) => Ok(live),
                 Err(Lost::Connection(reason) | Lost::Protocol(reason)) => {
                     Err(ConnectError::Unreachable(reason))
                 }
-                Err(Lost::Reboot) => Err(ConnectError::Unreachable("it reboots".to_owned())),
+                Err(Lost::OnPurpose) => Err(ConnectError::Unreachable("it reboots".to_owned())),
             };
         }
     }

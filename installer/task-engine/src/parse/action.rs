@@ -346,7 +346,8 @@ impl Parser<'_> {
         let word = value.as_str("`meta`", &mut self.diags)?;
         Some(match word {
             "flush_handlers" => Action::FlushHandlers,
-            "noop" | "reset_connection" | "clear_host_errors" => Action::Noop,
+            "noop" | "clear_host_errors" => Action::Noop,
+            "reset_connection" => Action::ResetConnection,
             // Every host comes here by itself, so each ends its own part of the play.
             "end_host" | "end_play" | "end_batch" => Action::EndHost,
             "end_role" => Action::EndRole,

@@ -352,8 +352,10 @@ pub enum Action {
         seconds: Json,
     },
     FlushHandlers,
-    /// `meta: noop`, `reset_connection`, `refresh_inventory`: nothing to be done here.
+    /// `meta: noop`, `clear_host_errors`: nothing to be done here.
     Noop,
+    /// `meta: reset_connection`: the node's next task goes over a new connection.
+    ResetConnection,
     /// `meta: end_host` and `end_play`: this node's play ends well.
     EndHost,
     ClearFacts,
@@ -416,6 +418,7 @@ impl Action {
             Action::Pause { .. } => "pause",
             Action::FlushHandlers
             | Action::Noop
+            | Action::ResetConnection
             | Action::EndHost
             | Action::EndRole
             | Action::ClearFacts => "meta",

@@ -223,6 +223,12 @@ impl Walk {
                 false => Ok(()),
             },
             Action::Noop => Ok(()),
+            Action::ResetConnection => {
+                if self.holds(task, &context).await? {
+                    self.node.link.reset().await;
+                }
+                Ok(())
+            }
             Action::IncludeTasks { .. } | Action::IncludeRole { .. } => {
                 self.include(task, &context, outer).await
             }

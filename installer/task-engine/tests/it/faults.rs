@@ -374,3 +374,29 @@ async fn no_node_gets_what_is_another_nodes() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_is_reset_is_made_anew_for_the_next_task() {
+    const RESET: &[(&str, &str)] = &[(
+        "site.yml",
+        "
+- hosts: all
+  gather_facts: false
+  tasks:
+    - command: echo a
+    - meta: reset_connection
+    - command: echo b
+    - meta: reset_connection
+      when: false
+    - command: echo c
+",
+    )];
+    let bench = Bench::new(1, RESET);
+    let (report, _) = bench.run().await;
+    assert!(report.is_success(), "{:?}", report.failures);
+    assert_eq!(bench.sim.connections("node-1"), 2);
+    assert_eq!(
+        bench.sim.world("node-1").commands,
+        ["echo a", "echo b", "echo c"]
+    );
+}

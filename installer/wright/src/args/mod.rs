@@ -114,7 +114,7 @@ pub enum Command {
     /// Stacks of the environment's cloud
     #[command(subcommand)]
     Stack(stack::StackCommand),
-    /// Show the environment's nodes, and remove one
+    /// Show the environment's nodes; add, remove and replace some
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Run the services on this machine, in one process
@@ -142,7 +142,11 @@ impl Command {
                 | Self::Status(_)
                 | Self::Backup(_)
                 | Self::Secrets(secrets::SecretsCommand::Rotate { .. })
-                | Self::Node(node::NodeCommand::Remove { .. })
+                | Self::Node(
+                    node::NodeCommand::Add { .. }
+                        | node::NodeCommand::Remove { .. }
+                        | node::NodeCommand::Replace { .. }
+                )
         )
     }
 
@@ -153,13 +157,18 @@ impl Command {
             Self::Deploy(_) | Self::Plan(_) | Self::Apply(_) | Self::Drift(_) => true,
             Self::Backup(command) => !matches!(command, backup::BackupCommand::List),
             Self::Secrets(command) => !matches!(command, secrets::SecretsCommand::List),
+            Self::Node(command) => matches!(
+                command,
+                node::NodeCommand::Add { .. }
+                    | node::NodeCommand::Remove { .. }
+                    | node::NodeCommand::Replace { .. }
+            ),
             // Its state folder is another one.
             Self::Play(_) => false,
             Self::Lab(_) | Self::Build(_) => false,
             Self::Verify(_) | Self::Stack(_) | Self::Status(_) => false,
             Self::Check
             | Self::Log(_)
-            | Self::Node(_)
             | Self::Up(_)
             | Self::Down
             | Self::Database(_)

@@ -1,6 +1,21 @@
 //! Arguments of `wright node`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// The deployment that a change of nodes ends with.
+#[derive(Debug, Args)]
+pub struct ChangeArgs {
+    /// Playbook that maps groups to roles
+    #[arg(long, value_name = "FILE", default_value = "roles/site.yml")]
+    pub playbook: PathBuf,
+    /// Run the roles without asking first whether the wires are as planned
+    #[arg(long)]
+    pub no_verify_network: bool,
+    /// Leave out the health checks at the end
+    #[arg(long)]
+    pub no_health: bool,
+}
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
@@ -11,12 +26,40 @@ pub enum NodeCommand {
         /// Name of the node in the inventory
         node: String,
     },
-    /// Take a compute node out of the running cloud
+    /// Bring nodes of the inventory to the running cloud
     ///
-    /// It must have no servers; its machine may be lost. Afterwards take it out of the inventory and deploy.
+    /// Installs and deploys them, and tells the nodes that run, controllers one after the other. Controllers come in
+    /// pairs: their number stays odd.
+    Add {
+        /// Names of the nodes in the inventory
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<String>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Take nodes out of the running cloud
+    ///
+    /// Their machines may be lost. Compute nodes must have no servers; of the controllers an odd number of three or more
+    /// stays. Afterwards take them out of the inventory.
     Remove {
-        /// Name of the node in the inventory
-        node: String,
+        /// Names of the nodes in the inventory
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<String>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Let other machines take the places of dead nodes
+    ///
+    /// Write the new machine's addresses into `macs` first. Name and addresses of the node stay.
+    Replace {
+        /// Names of the nodes in the inventory
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<String>,
+        /// The machine stays and is installed anew
+        #[arg(long)]
+        same_machine: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
     },
     /// Trust the SSH host key of a host that was installed by others
     ///

@@ -1,5 +1,5 @@
 //! `wright apply FILE`: carries out a saved plan, or refuses it.
-use super::deploy::{self, Planned};
+use super::deploy::{self, Planned, Whole};
 use crate::args::deploy::DeployArgs;
 use crate::args::plan::{ApplyArgs, SelectionArgs};
 use crate::error::CommandError;
@@ -35,5 +35,9 @@ pub async fn run(
         kernel_arguments: Vec::new(),
     };
     let planned = Planned { file, run };
-    deploy::carry_out(&deploy, &selection, Some(&planned), settings, printer).await
+    let what = Whole {
+        planned: Some(&planned),
+        ..Whole::of(&deploy, &selection)
+    };
+    deploy::carry_out(what, settings, printer).await
 }

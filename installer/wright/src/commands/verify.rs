@@ -25,7 +25,7 @@ pub async fn run(
 ) -> Result<ExitStatus, CommandError> {
     match command {
         VerifyCommand::Health => {
-            let report = health(settings, printer).await?;
+            let report = health(settings, &[], printer).await?;
             Ok(if report.is_well() {
                 ExitStatus::Done
             } else {
@@ -37,12 +37,20 @@ pub async fn run(
     }
 }
 
-/// Runs every check, telling each as it ends.
-pub async fn health(settings: &Settings, printer: &Printer) -> Result<Report, CommandError> {
+/// Runs every check, telling each as it ends. Nodes that have left are not asked, though the inventory has them still.
+pub async fn health(
+    settings: &Settings,
+    left: &[String],
+    printer: &Printer,
+) -> Result<Report, CommandError> {
     let folder = EnvironmentFolder::create(&settings.state_dir, &settings.env)
         .map_err(anyhow::Error::from)?;
     let store = Store::open(&folder).await.map_err(anyhow::Error::from)?;
-    let environment = environment::plan(settings, Some(&store), printer).await?;
+    let mut environment = environment::plan(settings, Some(&store), printer).await?;
+    environment
+        .plan
+        .nodes
+        .retain(|name, _| !left.contains(name));
     let client = cloud::client(&folder, &environment)?;
     let nodes = environment.plan.nodes.values().map(|node| health::Node {
         name: node.name.clone(),

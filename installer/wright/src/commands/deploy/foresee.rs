@@ -38,6 +38,7 @@ pub async fn foresee(
         &certificates,
         &url,
         &wright,
+        &playbook,
     )
     .await?;
     let old_facts = old_facts(&store, &hosts, &selection, printer).await?;

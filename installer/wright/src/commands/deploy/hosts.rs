@@ -1,6 +1,7 @@
 //! What roles see of the environment: every node with its variables, `wright` among them; and `openrc`.
 use super::binary::Offered;
 use super::install::WRIGHT_FILE;
+use super::walls;
 use crate::cloud::{self, REGION};
 use crate::commands::secrets::token_keys;
 use crate::environment::Environment;
@@ -9,8 +10,9 @@ use crate::settings::Settings;
 use ::certificates::Certificates;
 use network_plan::NodePlan;
 use serde_json::{Map, Value, json};
-use state::{EnvironmentFolder, Secrets, Store};
+use state::{EnvironmentFolder, NodeRecord, Secrets, Store};
 use task_engine::HostSpec;
+use task_engine::parse::Playbook;
 
 /// The bundled services that controllers run.
 const SERVICES: &[&str] = &[
@@ -50,6 +52,7 @@ pub fn deploy_url(environment: &Environment) -> Result<String, CommandError> {
 
 /// Every node as the task engine wants it: reached over `pxe`, its host key known from its installation; of one that
 /// was not installed yet it is empty.
+#[allow(clippy::too_many_arguments)]
 pub async fn specs(
     settings: &Settings,
     environment: &Environment,
@@ -58,9 +61,14 @@ pub async fn specs(
     certificates: &Certificates,
     deploy_url: &str,
     wright: &Offered,
+    playbook: &Playbook,
 ) -> Result<Vec<HostSpec>, CommandError> {
     let shared = shared(settings, environment, secrets, deploy_url, wright)?;
+    let openings = walls::openings(playbook)?;
+    let mut rules = walls::rules(&environment.plan, playbook, &openings);
     let records = store.nodes().await.map_err(anyhow::Error::from)?;
+    let mut shared = shared;
+    shared.insert("members".to_owned(), json!(members(environment, &records)));
     let mut hosts = Vec::new();
     for node in environment.plan.nodes.values() {
         let record = records.iter().find(|record| record.name == node.name);
@@ -81,6 +89,8 @@ pub async fn specs(
         own.insert("tls".to_owned(), tls(&node.name, certificates)?);
         let report = record.and_then(|record| record.hardware.as_ref());
         own.insert("network_files".to_owned(), network_files(node, report)?);
+        let lets_in = rules.remove(&node.name).unwrap_or_default();
+        own.insert("lets_in".to_owned(), json!(lets_in));
         vars.insert("wright".to_owned(), Value::Object(own));
         hosts.push(HostSpec {
             address: address.to_string(),
@@ -90,6 +100,20 @@ pub async fn specs(
         });
     }
     Ok(hosts)
+}
+
+/// The controllers of the running cloud: who comes to it joins them. None where there is no cloud yet.
+fn members(environment: &Environment, records: &[NodeRecord]) -> Vec<String> {
+    let controllers = environment.plan.nodes.values();
+    let controllers = controllers.filter(|node| node.in_group("controller"));
+    let has_joined = |name: &str| {
+        let mut records = records.iter();
+        records.any(|record| record.name == name && record.joined_at.is_some())
+    };
+    controllers
+        .map(|node| node.name.clone())
+        .filter(|name| has_joined(name))
+        .collect()
 }
 
 /// The units of systemd-networkd that a node is to have, for the role `host-network`; none for one whose machine never

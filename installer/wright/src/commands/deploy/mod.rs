@@ -2,21 +2,25 @@
 //! The same for a lab, Vagrant and a data centre. Wiring only: the stages' work is in the crates.
 mod binary;
 mod certificates;
+mod clocks;
 mod failure;
 pub mod foresee;
 mod hosts;
 pub mod images;
 mod install;
+pub mod members;
 mod reach;
 pub mod roles;
 mod run_log;
 mod running_lab;
 pub mod telling;
 mod wake;
+mod walls;
 mod world;
 
 use crate::args::deploy::DeployArgs;
 use crate::cloud;
+use crate::commands::lab::containers;
 use crate::commands::secrets::token_keys;
 use crate::commands::verify;
 use crate::environment::{self, Environment};
@@ -28,16 +32,17 @@ use binary::Offered;
 use diagnostics::ExitStatus;
 use images::Images;
 use lab::Lab;
+use members::Change;
 use provision::{Happening, NodeState};
 use roles::Order;
 use serde::Serialize;
 use state::{EnvironmentFolder, EnvironmentLock, Secrets, Store};
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use task_engine::parse::Playbook;
 use task_engine::plan_file::{Comparison, PlanFile, Selection, World};
-use task_engine::{Event, Mode};
+use task_engine::{Event, Mode, RunReport};
 
 /// Seconds of each stage, in order.
 #[derive(Debug, Default, Serialize)]
@@ -117,14 +122,35 @@ pub async fn run(
     printer: &Printer,
 ) -> Result<ExitStatus, CommandError> {
     let selection = args.selection.selection();
-    carry_out(&args, &selection, None, settings, printer).await
+    carry_out(Whole::of(&args, &selection), settings, printer).await
+}
+
+/// What one deployment is to do.
+pub struct Whole<'a> {
+    pub args: &'a DeployArgs,
+    pub selection: &'a Selection,
+    pub planned: Option<&'a Planned>,
+    /// What of the roles is run before all that `selection` says, one after the other.
+    pub rounds: Vec<Selection>,
+    pub change: Change,
+}
+
+impl<'a> Whole<'a> {
+    /// Every node in line with the inventory, and no more.
+    pub fn of(args: &'a DeployArgs, selection: &'a Selection) -> Self {
+        Self {
+            args,
+            selection,
+            planned: None,
+            rounds: Vec::new(),
+            change: Change::default(),
+        }
+    }
 }
 
 /// All stages; with a plan its roles are run as it says, and what came out is compared with it.
 pub async fn carry_out(
-    args: &DeployArgs,
-    selection: &Selection,
-    planned: Option<&Planned>,
+    what: Whole<'_>,
     settings: &Settings,
     printer: &Printer,
 ) -> Result<ExitStatus, CommandError> {
@@ -132,11 +158,18 @@ pub async fn carry_out(
         EnvironmentFolder::create(&settings.state_dir, &settings.env).map_err(state_error)?;
     let _lock = EnvironmentLock::acquire(&folder, "deploy").map_err(state_error)?;
     let store = Store::open(&folder).await.map_err(state_error)?;
-    let environment = environment::plan(settings, Some(&store), printer).await?;
+    let mut environment = environment::plan(settings, Some(&store), printer).await?;
     environment::keep(&environment, &store).await?;
-    let playbook = roles::parse(&selection.playbook)?;
+    let records = store.nodes().await.map_err(state_error)?;
+    members::check(&environment, &records, &what.change)?;
+    let leaving = &what.change.leaving;
+    environment
+        .plan
+        .nodes
+        .retain(|name, _| !leaving.contains(name));
+    let playbook = roles::parse(&what.selection.playbook)?;
     let world = world::now(settings, &store, &playbook).await?;
-    if let Some(planned) = planned {
+    if let Some(planned) = what.planned {
         check_plan(planned, settings, &store, &world).await?;
     }
     let mut stages = Stages::default();
@@ -147,10 +180,11 @@ pub async fn carry_out(
     stages.ended("images", begun);
 
     let lab = running_lab::of(settings, &environment);
+    if let Some(lab) = &lab {
+        containers::make_blank(lab, &environment, &images, &folder, &store).await?;
+    }
     let ready = Ready {
-        args,
-        selection,
-        planned,
+        what: &what,
         world: &world,
         settings,
         printer,
@@ -180,9 +214,7 @@ pub async fn carry_out(
 
 /// Everything that deploying begins with.
 struct Ready<'a> {
-    args: &'a DeployArgs,
-    selection: &'a Selection,
-    planned: Option<&'a Planned>,
+    what: &'a Whole<'a>,
     world: &'a World,
     settings: &'a Settings,
     printer: &'a Printer,
@@ -202,9 +234,7 @@ impl Ready<'_> {
         mut stages: Stages,
     ) -> Result<Summary, CommandError> {
         let Self {
-            args,
-            selection,
-            planned,
+            what,
             world,
             settings,
             printer,
@@ -213,12 +243,14 @@ impl Ready<'_> {
             environment,
             lab,
         } = *self;
+        let (args, planned) = (what.args, what.planned);
         let secrets = Secrets::open(folder).map_err(state_error)?;
         let begun = Instant::now();
         let provisioner =
             install::start(args, folder, store, environment, images, wright, lab).await?;
         install::wait(&provisioner, images, lab, printer).await?;
         reach::all(environment, images, lab).await?;
+        clocks::compare(folder, store, environment, printer).await?;
         stages.ended("install", begun);
         if !args.no_verify_network {
             let begun = Instant::now();
@@ -236,6 +268,7 @@ impl Ready<'_> {
             &certificates,
             provisioner.base_url(),
             wright,
+            &playbook,
         )
         .await?;
         if let Some(node) = roles::blank(&hosts).first() {
@@ -245,31 +278,55 @@ impl Ready<'_> {
         }
         mark(store, Happening::DeploymentStarted, None).await?;
         let told: Arc<Mutex<Vec<Event>>> = Arc::default();
-        let watching = planned.map(|_| told.clone());
-        let order = Order {
-            selection,
-            mode: Mode::Apply,
-            diff: false,
-            world,
-            name: planned.map(|planned| planned.run.clone()),
-            watch: Box::new(move |event| {
-                if let (Some(told), Event::TaskDone(_)) = (&watching, event) {
-                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                    told.push(event.clone());
+        let mut changed = 0;
+        let mut report = Ok(None);
+        for (place, selection) in what.rounds.iter().chain([what.selection]).enumerate() {
+            if place > 0 {
+                // A run is named by its second.
+                tokio::time::sleep(Duration::from_millis(1100)).await;
+            }
+            if !what.rounds.is_empty() {
+                let limit = selection.limit.as_deref().unwrap_or("all");
+                printer.say(&format!("roles of {limit}"));
+            }
+            let watching = planned.map(|_| told.clone());
+            let order = Order {
+                selection,
+                mode: Mode::Apply,
+                diff: false,
+                world,
+                name: planned.map(|planned| planned.run.clone()),
+                watch: Box::new(move |event| {
+                    if let (Some(told), Event::TaskDone(_)) = (&watching, event) {
+                        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                        told.push(event.clone());
+                    }
+                }),
+            };
+            let playbook = roles::parse(&selection.playbook)?;
+            let done = roles::run(order, folder, store, hosts.clone(), playbook, printer).await;
+            let is_success = done.as_ref().is_ok_and(RunReport::is_success);
+            if let Ok(done) = &done {
+                changed += done.changed();
+                for node in members::deployed(&hosts, selection, done) {
+                    store.joined(&node).await.map_err(state_error)?;
                 }
-            }),
-        };
-        let report = roles::run(order, folder, store, hosts, playbook, printer).await;
+            }
+            report = done.map(Some);
+            if !is_success {
+                break;
+            }
+        }
         let failed = match &report {
             Ok(report) => report
-                .failures
                 .iter()
+                .flat_map(|report| &report.failures)
                 .map(|f| (f.node.clone(), format!("{}: {}", f.task, f.msg)))
                 .collect(),
             Err(error) => vec![(String::new(), error.to_string())],
         };
         mark(store, Happening::DeploymentDone, Some(&failed)).await?;
-        let report = report?;
+        let report = report?.ok_or_else(|| anyhow!("no round was run"))?;
         let comparison = planned.map(|planned| {
             let told = told.lock().unwrap_or_else(PoisonError::into_inner);
             Comparison::of(&planned.file, told.iter())
@@ -295,7 +352,7 @@ impl Ready<'_> {
         let openrc = hosts::write_openrc(folder, environment, &secrets)?;
         if !args.no_health {
             let begun = Instant::now();
-            let health = verify::health(settings, printer).await?;
+            let health = verify::health(settings, &what.change.leaving, printer).await?;
             stages.ended("health", begun);
             if !health.is_well() {
                 return Err(CommandError::failed(
@@ -310,7 +367,7 @@ impl Ready<'_> {
         let identity = cloud::auth_url(environment).ok();
         Ok(Summary {
             env: settings.env.clone(),
-            changed: report.changed(),
+            changed,
             comparison,
             stages,
             identity,

@@ -4,10 +4,58 @@ use super::blocking;
 use crate::commands::deploy::images::{self, Images};
 use crate::environment::Environment;
 use crate::error::CommandError;
-use lab::{Lab, RootImage};
+use crate::namespace;
+use lab::{Lab, LabError, Power, RootImage};
 use provision::{NodeSpec, contained};
 use state::{EnvironmentFolder, Store};
 use std::collections::BTreeMap;
+
+/// Machines of the lab that are blank to the state are new ones, or stand for new ones: each begins with nothing but its image.
+/// Where machines are emulated, the deployment installs them itself.
+pub async fn make_blank(
+    lab: &Lab,
+    environment: &Environment,
+    images: &Images,
+    folder: &EnvironmentFolder,
+    store: &Store,
+) -> Result<(), CommandError> {
+    if !lab.is_of_containers() {
+        return Ok(());
+    }
+    let records = store.nodes().await.map_err(anyhow::Error::from)?;
+    let is_installed = |name: &str| {
+        let mut records = records.iter();
+        records.any(|record| record.name == name && record.ssh_host_key.is_some())
+    };
+    let blank: Vec<String> = images
+        .keys()
+        .filter(|name| !is_installed(name))
+        .cloned()
+        .collect();
+    if blank.is_empty() {
+        return Ok(());
+    }
+    let (wiping, names) = (lab.clone(), blank.clone());
+    in_lab(move || names.iter().try_for_each(|name| wiping.wipe(name))).await?;
+    install(lab, environment, images, folder, store).await?;
+    let starting = lab.clone();
+    in_lab(move || {
+        blank
+            .iter()
+            .try_for_each(|name| starting.power(name, Power::On))
+    })
+    .await
+}
+
+/// Work on the machines, from where their wires are made.
+async fn in_lab(
+    work: impl FnOnce() -> Result<(), LabError> + Send + 'static,
+) -> Result<(), CommandError> {
+    tokio::task::spawn_blocking(move || namespace::outside(work))
+        .await
+        .map_err(anyhow::Error::from)??
+        .map_err(super::lab_error)
+}
 
 /// Gives every container its root, and makes a node of those that are none yet.
 pub async fn install(

@@ -2,7 +2,7 @@
 mod bmc;
 mod cable;
 mod console;
-mod containers;
+pub mod containers;
 mod down;
 mod exec;
 mod forward;

@@ -1,7 +1,10 @@
 //! `wright node`: the environment's nodes, as planned and as they are.
 
+mod add;
+mod leave;
 mod list;
 mod remove;
+mod replace;
 mod show;
 mod trust;
 
@@ -24,7 +27,15 @@ pub async fn run(
     match command {
         NodeCommand::List => list::run(&nodes(settings, printer).await?, printer),
         NodeCommand::Show { node } => show::run(&nodes(settings, printer).await?, &node, printer),
-        NodeCommand::Remove { node } => remove::run(&node, settings, printer).await,
+        NodeCommand::Add { nodes, change } => add::run(&nodes, &change, settings, printer).await,
+        NodeCommand::Remove { nodes, change } => {
+            remove::run(&nodes, &change, settings, printer).await
+        }
+        NodeCommand::Replace {
+            nodes,
+            same_machine,
+            change,
+        } => replace::run(&nodes, same_machine, &change, settings, printer).await,
         NodeCommand::Trust { node, fingerprint } => trust::run(&node, &fingerprint, printer).await,
     }
 }
