@@ -200,16 +200,20 @@ impl Container<'_> {
     /// When the wires cannot be pulled.
     pub fn cut(&self, holder: i32) -> Result<(), LabError> {
         network::unplug(self.env, self.machine)?;
-        let children = fs::read_to_string(format!("/proc/{holder}/task/{holder}/children"));
-        let first = children
-            .unwrap_or_default()
-            .split_whitespace()
-            .find_map(|pid| pid.parse().ok());
-        if let Some(first) = first {
-            // What ended in between is what was asked for.
-            let _ = nix::sys::signal::kill(Pid::from_raw(first), Signal::SIGKILL);
-        }
+        kill_first(holder);
         Ok(())
+    }
+}
+
+/// Kills the first process of what `holder` holds, and with it all others. What ended in between is what was asked for.
+pub(crate) fn kill_first(holder: i32) {
+    let children = fs::read_to_string(format!("/proc/{holder}/task/{holder}/children"));
+    let first = children
+        .unwrap_or_default()
+        .split_whitespace()
+        .find_map(|pid| pid.parse().ok());
+    if let Some(first) = first {
+        let _ = nix::sys::signal::kill(Pid::from_raw(first), Signal::SIGKILL);
     }
 }
 

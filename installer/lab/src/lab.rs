@@ -17,7 +17,7 @@ use crate::{
     error::{At, LabError},
     host::host_is_there,
     machine::{MachineKind, Power, Unit},
-    network,
+    names, network,
     process::Record,
     spec::{LabSpec, Machine},
     switch::{self, Switch, SwitchStatus},
@@ -203,6 +203,7 @@ impl Lab {
         for unit in self.units() {
             unit.power(Power::Off)?;
         }
+        self.end_strays()?;
         for pid in network::processes(&self.spec.env) {
             end(pid)?;
         }
@@ -220,6 +221,27 @@ impl Lab {
                     return Err(error).at("remove", folder);
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends machines that the inventory has no more: they are known by their records only.
+    fn end_strays(&self) -> Result<(), LabError> {
+        let entries = fs::read_dir(&self.folders.run);
+        for path in entries.into_iter().flatten().flatten().map(|e| e.path()) {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let is_record = path.extension().is_some_and(|end| end == "json");
+            if !is_record || self.spec.machines.iter().any(|m| *m.name == *name) {
+                continue;
+            }
+            if let Some(record) = Record::running(&path) {
+                container::kill_first(record.pid);
+                record.end("a machine that the inventory has no more")?;
+            }
+            let namespace = names::machine_namespace(&self.spec.env, &name);
+            if network::all_namespaces().contains(&namespace) {
+                network::delete_namespace(&namespace)?;
             }
         }
         Ok(())
