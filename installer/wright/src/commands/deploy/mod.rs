@@ -339,7 +339,7 @@ impl Ready<'_> {
             None => "mend the cause and run `deploy` again: it goes on from there",
         };
         roles::judge(&report, again)?;
-        if selection.is_everything() {
+        if what.selection.is_everything() {
             let mut keys = token_keys::of(&secrets)?;
             if keys.is_underway() {
                 keys.distributed();
