@@ -290,7 +290,7 @@ fn postgresql_is_for_a_single_controller() {
         (inventory.database_engine, diags.to_string())
     };
     let one = "controller: {hosts: {n-1: {ansible_host: 10.0.0.1}}}\n";
-    let three = "controller: {hosts: {n-[1:3]: {ansible_connection: local}}}\n";
+    let three = "controller: {hosts: {'n-[1:3]': {ansible_connection: local}}}\n";
     assert_eq!(check(three, "").0, DatabaseEngine::Mariadb);
     let postgresql = check(one, "database_engine: postgresql\n");
     assert_eq!(postgresql, (DatabaseEngine::Postgresql, String::new()));
