@@ -2,8 +2,8 @@
 //!
 //! A token is asked for at the first call, kept until shortly before it expires, and
 //! asked for anew once when a service answers 401. Only what is safe is tried again: GET
-//! and HEAD after a lost connection or 502/503/504, anything else only when the request
-//! has certainly not been sent.
+//! and HEAD (and to ask for a token) after a lost connection or 502/503/504, anything else
+//! only when the request has certainly not been sent.
 
 use crate::{
     credentials::Credentials,
@@ -374,7 +374,11 @@ impl RequestBuilder {
                 .map_err(|_| ClientError::BadRequest(format!("microversion `{version}`")))?;
             headers.insert("openstack-api-version", value);
         }
-        let safe = matches!(self.method, Method::GET | Method::HEAD);
+        // To ask for a token changes nothing, though it is a POST.
+        let asks_for_token = self.method == Method::POST
+            && self.service == "identity"
+            && self.path == "/auth/tokens";
+        let safe = asks_for_token || matches!(self.method, Method::GET | Method::HEAD);
         let mut pauses = RETRY_PAUSES.iter();
         loop {
             let body = match &self.body {

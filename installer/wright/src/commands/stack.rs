@@ -7,16 +7,19 @@ use crate::printer::Printer;
 use crate::settings::Settings;
 use anyhow::anyhow;
 use diagnostics::ExitStatus;
-use openstack_client::Client;
+use openstack_client::{Client, ClientError};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use state::EnvironmentFolder;
 use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Between two looks at a stack under way.
 const POLL: Duration = Duration::from_millis(1000);
+/// How long an operation is waited for while its API is away, as when the virtual address moves: it goes on meanwhile.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub async fn run(
     command: StackCommand,
@@ -47,7 +50,7 @@ pub async fn run(
     }
 }
 
-fn api(error: openstack_client::ClientError) -> CommandError {
+fn api(error: ClientError) -> CommandError {
     CommandError::failed(error.to_string())
 }
 
@@ -178,19 +181,32 @@ pub async fn find(client: &Client, name: &str) -> Result<String, CommandError> {
 async fn wait(client: &Client, path: &str, printer: &Printer) -> Result<(), CommandError> {
     let mut told: HashSet<String> = HashSet::new();
     let mut silent = true;
+    let mut away: Option<Instant> = None;
     loop {
-        let stack = match client.get("orchestration", path).await {
-            Ok(answer) => answer["stack"].clone(),
-            Err(error) if error.status().is_some_and(|status| status.as_u16() == 404) => {
-                return Ok(());
+        let (stack, events) = match look(client, path).await {
+            Ok(seen) => seen,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if error.is_transient() => {
+                let since = *away.get_or_insert_with(|| {
+                    let text = format!("{error}; it is tried again, the stack goes on");
+                    printer.event(
+                        "stack-unseen",
+                        &text,
+                        &json!({ "reason": error.to_string() }),
+                    );
+                    Instant::now()
+                });
+                if since.elapsed() > PATIENCE {
+                    return Err(api(error).hint(
+                        "the operation may still go on: `wright stack show` tells when the API is back",
+                    ));
+                }
+                tokio::time::sleep(POLL).await;
+                continue;
             }
             Err(error) => return Err(api(error)),
         };
-        let events = client
-            .get("orchestration", &format!("{path}/events"))
-            .await
-            .map_err(api)?;
-        let events = events["events"].as_array().cloned().unwrap_or_default();
+        away = None;
         // What happened before this operation is old news.
         let started = events.iter().rposition(|event| {
             event["resource_type"] == "OS::Heat::Stack"
@@ -232,6 +248,15 @@ async fn wait(client: &Client, path: &str, printer: &Printer) -> Result<(), Comm
             _ => tokio::time::sleep(POLL).await,
         }
     }
+}
+
+/// A stack and its events.
+async fn look(client: &Client, path: &str) -> Result<(Value, Vec<Value>), ClientError> {
+    let mut answer = client.get("orchestration", path).await?;
+    let events = format!("{path}/events");
+    let mut events = client.get("orchestration", &events).await?;
+    let events = events["events"].as_array_mut().map(std::mem::take);
+    Ok((answer["stack"].take(), events.unwrap_or_default()))
 }
 
 fn reason(stack: &Value) -> String {
@@ -318,4 +343,73 @@ async fn list(client: &Client, printer: &Printer) -> Result<ExitStatus, CommandE
         stacks: answer["stacks"].as_array().cloned().unwrap_or_default(),
     })?;
     Ok(ExitStatus::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::printer::Output;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use openstack_client::{ClientOptions, Credentials, InProcess, Transport};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A cloud whose orchestration has no answer for the first `away` questions; and how often it was asked.
+    fn cloud(away: usize) -> (Client, Arc<AtomicUsize>) {
+        let token = json!({ "token": {
+            "methods": ["token"], "expires_at": "2100-01-01T00:00:00.000000Z", "issued_at": "2000-01-01T00:00:00.000000Z",
+            "user": { "id": "u", "name": "u", "domain": { "id": "default", "name": "Default" } }, "audit_ids": [],
+            "catalog": [{ "id": "o", "type": "orchestration", "name": "orchestration", "endpoints": [
+                { "id": "e", "interface": "public", "region": "r", "region_id": "r", "url": "http://orchestration" },
+            ] }],
+        } });
+        let identity = Router::new().route("/v3/auth/tokens", get(|| async { Json(token) }));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let stack = move || async move {
+            match counted.fetch_add(1, Ordering::Relaxed) < away {
+                true => Err(StatusCode::SERVICE_UNAVAILABLE),
+                false => Ok(Json(
+                    json!({ "stack": { "stack_status": "UPDATE_COMPLETE" } }),
+                )),
+            }
+        };
+        let orchestration = Router::new().route("/stacks/demo/1", get(stack)).route(
+            "/stacks/demo/1/events",
+            get(|| async { Json(json!({ "events": [] })) }),
+        );
+        let routers = InProcess::new();
+        routers.register("identity", identity);
+        routers.register("orchestration", orchestration);
+        let options = ClientOptions {
+            auth_url: "http://identity/v3".to_owned(),
+            region: "r".to_owned(),
+            interface: openstack_types::Interface::Public,
+        };
+        let credentials = Credentials::Token("secret".to_owned());
+        (
+            Client::new(Transport::InProcess(routers), options, credentials),
+            asked,
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_is_waited_for_while_its_api_is_away() {
+        let (client, asked) = cloud(50);
+        let waited = wait(&client, "/stacks/demo/1", &Printer::new(Output::Json)).await;
+        assert!(waited.is_ok(), "{waited:?}");
+        assert_eq!(asked.load(Ordering::Relaxed), 51);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_that_stays_away_is_told_with_what_to_do() {
+        let begun = Instant::now();
+        let (client, _) = cloud(usize::MAX);
+        let waited = wait(&client, "/stacks/demo/1", &Printer::new(Output::Json)).await;
+        let told = format!("{:?}", waited.unwrap_err());
+        assert!(told.contains("wright stack show"), "{told}");
+        assert!(begun.elapsed() < PATIENCE + Duration::from_secs(10));
+    }
 }
