@@ -48,6 +48,30 @@ impl Fernet {
             .recursive(true)
             .mode(0o700)
             .create(folder)?;
+        match Self::read(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => return read,
+        }
+        let text = URL_SAFE.encode(rand::random::<[u8; 32]>());
+        // `create_new`: of two that start at once, one makes the key and the other reads it.
+        let made = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(folder.join("1"));
+        match made {
+            Ok(mut file) => {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        Self::read(folder)
+    }
+
+    /// Reads the keys of a folder; where there is none, the error is `NotFound`.
+    pub fn read(folder: &Path) -> io::Result<Fernet> {
         let mut numbered = Vec::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -67,22 +91,10 @@ impl Fernet {
             numbered.push((number, key));
         }
         if numbered.is_empty() {
-            let text = URL_SAFE.encode(rand::random::<[u8; 32]>());
-            // `create_new`: of two that start at once, one makes the key and the other reads it.
-            let made = fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(folder.join("1"));
-            match made {
-                Ok(mut file) => {
-                    file.write_all(text.as_bytes())?;
-                    file.sync_all()?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-            return Self::open(folder);
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("there is no Fernet key in `{}`", folder.display()),
+            ));
         }
         numbered.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
         Ok(Fernet {

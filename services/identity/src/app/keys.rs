@@ -15,7 +15,7 @@ type Seen = Vec<(std::ffi::OsString, Option<SystemTime>, u64)>;
 /// All keys at hand now.
 pub struct TokenKeys {
     folder: PathBuf,
-    current: RwLock<(Seen, Arc<Fernet>)>,
+    current: RwLock<(Option<Seen>, Arc<Fernet>)>,
 }
 
 impl TokenKeys {
@@ -25,7 +25,7 @@ impl TokenKeys {
         Ok(TokenKeys {
             folder: folder.to_owned(),
             // What came after the keys were read is found at the next look.
-            current: RwLock::new((Seen::new(), Arc::new(fernet))),
+            current: RwLock::new((None, Arc::new(fernet))),
         })
     }
 
@@ -33,12 +33,13 @@ impl TokenKeys {
     pub fn look_again(&self) -> io::Result<()> {
         let seen = look(&self.folder)?;
         let known = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        if seen == known.0 {
+        if Some(&seen) == known.0.as_ref() {
             return Ok(());
         }
         drop(known);
-        let fernet = Arc::new(Fernet::open(&self.folder)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (seen, fernet);
+        // Never one of its own: the other controllers would not know it.
+        let fernet = Arc::new(Fernet::read(&self.folder)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (Some(seen), fernet);
         Ok(())
     }
 
@@ -117,5 +118,11 @@ mod tests {
         fs::write(folder.path().join("2"), "half a k").unwrap();
         assert!(keys.look_again().is_err());
         assert_eq!(keys.decrypt(&token).as_deref(), Some(&b"payload"[..]));
+        for name in ["1", "2"] {
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        assert!(keys.look_again().is_err());
+        assert_eq!(keys.decrypt(&token).as_deref(), Some(&b"payload"[..]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
