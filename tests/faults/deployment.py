@@ -9,8 +9,9 @@ import time
 
 from lab import Failed
 
-NAME = "deployment"
-# How often it is killed, and how many tasks it has, roughly: a kill that would come later does not come.
+SEVERAL, EVERY = "deployment", "deployment-every"
+NAMES = (SEVERAL, EVERY)
+# How often the first is killed, and how many tasks it has, roughly: a kill that would come later does not come.
 KILLS = 10
 TASKS = 500
 # Nothing may take longer between two tasks, seconds.
@@ -26,14 +27,22 @@ def begun(lab):
         return 0
 
 
-def killed(lab, rng):
-    """The lab, up after its deployment was killed at `KILLS` tasks. What is wrong with it."""
+def points(name, rng, done):
+    """The tasks at which it is killed. With `EVERY` that is whenever a task begins that had not begun before: those of other
+    nodes that begin with it are under way, too."""
+    if name == SEVERAL:
+        yield from sorted(rng.sample(range(1, TASKS), KILLS))
+    while name == EVERY:
+        yield (done[-1] if done else 0) + 1
+
+
+def killed(lab, name, rng):
+    """The lab, up after its deployment was killed. What is wrong with it."""
     if (lab.state / "state.db").exists():
-        raise Failed(f"the lab in {lab.folder} is deployed already: `deployment` wants a new one")
-    points = sorted(rng.sample(range(1, TASKS), KILLS))
+        raise Failed(f"the lab in {lab.folder} is deployed already: `{name}` wants a new one")
     log = (lab.folder / "deployment.log").open("w")
     done = []
-    for point in points:
+    for point in points(name, rng, done):
         worker = subprocess.Popen([*lab.base, "lab", "up", "--containers"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         since, last = time.monotonic(), 0
         while worker.poll() is None:
@@ -54,11 +63,11 @@ def killed(lab, rng):
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
         done.append(last)
-        print(f"deployment: killed at task {last}", flush=True)
+        print(f"{name}: killed at task {last}", flush=True)
     lab.wright("lab", "up", "--containers", quiet=False)
     again = lab.wright("lab", "up", "--containers")
     wrong = [] if "nothing was changed" in again else ["one more run of the deployment changes something: " + again[-2000:]]
     print(f"  killed {len(done)} times, whole; {len(wrong)} wrong", flush=True)
     for text in wrong:
         print(f"  WRONG: {text}", flush=True)
-    return {"fault": NAME, "what": f"kill -9 of the deployment at tasks {', '.join(map(str, done))}", "wrong": wrong}
+    return {"fault": name, "what": f"kill -9 of the deployment at tasks {', '.join(map(str, done))}", "wrong": wrong}

@@ -118,7 +118,7 @@ def main():
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("fault", nargs="*")
     args = parser.parse_args()
-    every = [deployment.NAME, *FAULTS, *gateway.FAULTS]
+    every = [*deployment.NAMES, *FAULTS, *gateway.FAULTS]
     groups = {**GROUPS, "gateways": list(gateway.FAULTS)}
     if args.list:
         return print("\n".join([*every, *(f"{name} = {' '.join(group)}" for name, group in groups.items())]))
@@ -133,9 +133,11 @@ def main():
     lab = Lab(os.environ.get("WRIGHT", "wright"), folder)
     results = []
     try:
-        if deployment.NAME in names:
-            names.remove(deployment.NAME)
-            results.append(deployment.killed(lab, rng))
+        first = next((name for name in names if name in deployment.NAMES), None)
+        if first:
+            # There is one first deployment.
+            names = [name for name in names if name not in deployment.NAMES]
+            results.append(deployment.killed(lab, first, rng))
         else:
             lab.up()
         results += in_wires(lab, names, rng)
