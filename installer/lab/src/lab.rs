@@ -129,14 +129,12 @@ impl Lab {
         self.kind == MachineKind::Container
     }
 
-    /// Turns a container off and takes from it all that it has changed, as if it were another machine.
+    /// Turns a machine off and takes from it all that it keeps, as if it were another one.
     ///
     /// # Errors
-    /// When there is no such machine, or it does not let go of its root.
+    /// When there is no such machine, or a file of it cannot be removed.
     pub fn wipe(&self, machine: &str) -> Result<(), LabError> {
-        let unit = self.find(machine)?;
-        unit.power(Power::Off)?;
-        unit.container().wipe()
+        self.find(machine)?.wipe()
     }
 
     fn make_folders(&self) -> Result<(), LabError> {

@@ -129,6 +129,25 @@ impl Unit<'_> {
         }
     }
 
+    /// # Errors
+    /// When it does not end, or a file of it cannot be removed.
+    pub fn wipe(&self) -> Result<(), LabError> {
+        self.power(Power::Off)?;
+        if self.kind == MachineKind::Container {
+            return self.container().wipe();
+        }
+        let files = self.files();
+        for kept in [&files.disk, &files.variables] {
+            match fs::remove_file(kept) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).at("remove", kept);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Pulls a card's cable or plugs it in: neither end has a link without it. A machine that is started anew has all its
     /// cables at its own end.
     ///

@@ -56,6 +56,8 @@ pub(crate) fn create(spec: &LabSpec, taps: bool) -> Result<(), LabError> {
     if !exists(&spec.env) {
         run(Command::new("ip").args(["netns", "add", &names::namespace(&spec.env)]))?;
     }
+    // The kernel sees what arrives on the switch's taps, too, and would answer there for addresses that are behind a VLAN.
+    run(inside(&spec.env, "sysctl").args(["-qw", "net.ipv4.conf.all.arp_ignore=1"]))?;
     let listed = run(inside(&spec.env, "ip").args(["-oneline", "link", "show"]))?;
     let there = interfaces(&listed);
     let mut lines = wires(spec, &there);

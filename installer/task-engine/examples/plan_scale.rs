@@ -19,6 +19,7 @@ use task_engine::journal::MemoryJournal;
 use task_engine::link::{ConnectError, Reached, Stream, Transport};
 use task_engine::parse::Catalogue;
 use task_engine::plan_file::{Foresight, PlanFile, Selection, World};
+use task_engine::vars::SharedVars;
 use task_engine::{HostSpec, Mode, Order, RunSpec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
@@ -37,7 +38,8 @@ async fn main() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("site.yml"), playbook(tasks, skipped)).unwrap();
 
-    let hosts = (1..=nodes).map(host).collect();
+    let shared = shared(nodes);
+    let hosts = (1..=nodes).map(|number| host(number, &shared)).collect();
     let spec = RunSpec {
         mode: Mode::Check,
         order,
@@ -92,8 +94,36 @@ async fn main() {
     );
 }
 
-fn host(number: usize) -> HostSpec {
-    let vars = json!({"number": number, "site": {"name": "dc1", "dns": ["10.0.0.1", "10.0.0.2"]}});
+/// What every node knows of all others, as roles of a cloud want it.
+fn shared(nodes: usize) -> SharedVars {
+    let addresses = |number: usize| {
+        let names = ["pxe", "mgmt", "storage", "private", "app", "ipmi"]
+            .into_iter()
+            .enumerate();
+        let of = |(network, name): (usize, &str)| {
+            (
+                name.to_owned(),
+                json!(format!("10.{network}.{}.{}", number / 250, number % 250)),
+            )
+        };
+        serde_json::Map::from_iter(names.map(of))
+    };
+    let all = (1..=nodes).map(|number| {
+        let name = format!("node-{number}");
+        (
+            name.clone(),
+            json!({"fqdn": name, "groups": ["compute"], "addresses": addresses(number)}),
+        )
+    });
+    let all = serde_json::Map::from_iter(all);
+    SharedVars::new(serde_json::Map::from_iter([(
+        "cloud".to_owned(),
+        json!({"nodes": all}),
+    )]))
+}
+
+fn host(number: usize, shared: &SharedVars) -> HostSpec {
+    let vars = json!({"number": number, "cloud": {"rank": number}, "site": {"name": "dc1", "dns": ["10.0.0.1", "10.0.0.2"]}});
     HostSpec {
         name: format!("node-{number}"),
         address: "127.0.0.1".to_owned(),
@@ -102,6 +132,7 @@ fn host(number: usize) -> HostSpec {
         host_key: "simulated".to_owned(),
         groups: vec![if number <= 3 { "controller" } else { "compute" }.to_owned()],
         vars: vars.as_object().cloned().unwrap(),
+        shared: shared.clone(),
     }
 }
 
@@ -113,7 +144,7 @@ fn playbook(tasks: usize, skipped: bool) -> String {
         let kind = if skipped { 2 } else { number % 8 };
         let task = match kind {
             0 => format!(
-                "copy: {{dest: \"{{{{ base }}}}/{number}\", content: \"{{{{ inventory_hostname }}}} {{{{ port }}}} {{{{ site.dns | join(',') }}}}\"}}"
+                "copy: {{dest: \"{{{{ base }}}}/{number}\", content: \"{{{{ inventory_hostname }}}} {{{{ cloud.nodes[inventory_hostname].addresses.mgmt }}}} {{{{ port }}}} {{{{ site.dns | join(',') }}}}\"}}"
             ),
             1 => format!("service: {{name: s{number}, state: started}}"),
             2 => "debug: {msg: never}\n      when: number > 100000".to_owned(),

@@ -1,9 +1,9 @@
 //! The nodes of a run, and Ansible's host patterns (`controller:compute:!node-3`).
-use serde::{Deserialize, Serialize};
+use crate::vars::SharedVars;
 use serde_json::{Map, Value as Json};
 
 /// One node: how to reach it, and what is known of it. Where this comes from the engine does not know.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct HostSpec {
     pub name: String,
     pub address: String,
@@ -15,6 +15,8 @@ pub struct HostSpec {
     pub groups: Vec<String>,
     /// Inventory variables, merged; `wright` is one of them.
     pub vars: Map<String, Json>,
+    /// Those that all nodes have alike.
+    pub shared: SharedVars,
 }
 
 impl HostSpec {
@@ -98,6 +100,7 @@ mod tests {
             host_key: String::new(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             vars: Map::new(),
+            shared: SharedVars::default(),
         }
     }
 

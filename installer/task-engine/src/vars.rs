@@ -28,6 +28,15 @@ enum Var {
     Ready(Value),
 }
 
+impl Var {
+    fn of(value: Json) -> Self {
+        match templated(&value) {
+            true => Var::Templated(value),
+            false => Var::Plain(value, OnceLock::new()),
+        }
+    }
+}
+
 /// Variables from one source. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Layer {
@@ -44,14 +53,9 @@ impl Layer {
     }
 
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, Json)>) -> Self {
-        let vars = pairs.into_iter().map(|(name, value)| {
-            let var = if templated(&value) {
-                Var::Templated(value)
-            } else {
-                Var::Plain(value, OnceLock::new())
-            };
-            (name, var)
-        });
+        let vars = pairs
+            .into_iter()
+            .map(|(name, value)| (name, Var::of(value)));
         Layer {
             vars: Arc::new(vars.collect()),
             over: None,
@@ -106,6 +110,80 @@ impl Layer {
 
     fn is_empty(&self) -> bool {
         self.vars.is_empty() && self.over.is_none()
+    }
+}
+
+/// Variables that many nodes have alike, kept once for all of them. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct SharedVars {
+    vars: Arc<Map<String, Json>>,
+    layer: Layer,
+}
+
+impl SharedVars {
+    pub fn new(vars: Map<String, Json>) -> Self {
+        SharedVars {
+            layer: Layer::new(&vars),
+            vars: Arc::new(vars),
+        }
+    }
+
+    /// A variable as it was written.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.vars.get(name)
+    }
+
+    /// A node's own variables, with these where it has none. What is a map in both has the entries of both, the node's first.
+    pub fn below(&self, own: &Map<String, Json>) -> Layer {
+        let vars = own.iter().map(|(name, value)| {
+            let shared = self.vars.get(name).and_then(Json::as_object);
+            let var = match (value, shared, self.layer.get(name)) {
+                (Json::Object(own), Some(_), Some(Var::Plain(shared, made)))
+                    if !templated(value) =>
+                {
+                    Var::Ready(Value::from_object(Joined {
+                        own: Value::from(Serde(own)),
+                        shared: made.get_or_init(|| Value::from(Serde(shared))).clone(),
+                    }))
+                }
+                // Templates see the whole.
+                (Json::Object(own), Some(shared), _) => {
+                    let mut both = shared.clone();
+                    both.extend(own.clone());
+                    Var::Templated(Json::Object(both))
+                }
+                _ => Var::of(value.clone()),
+            };
+            (name.clone(), var)
+        });
+        let own = Layer {
+            vars: Arc::new(vars.collect()),
+            over: None,
+        };
+        own.over(self.layer.clone())
+    }
+}
+
+/// Two maps as one; what both have, the first one's.
+#[derive(Debug)]
+struct Joined {
+    own: Value,
+    shared: Value,
+}
+
+impl Object for Joined {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let maps = [&self.own, &self.shared].into_iter();
+        let mut values = maps.filter_map(|map| map.get_item(key).ok());
+        values.find(|value| !value.is_undefined())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        let keys = |map: &Value| map.try_iter().into_iter().flatten().collect::<Vec<_>>();
+        let mut all = keys(&self.own);
+        let others = keys(&self.shared).into_iter();
+        all.extend(others.filter(|key| self.own.get_item(key).is_ok_and(|own| own.is_undefined())));
+        Enumerator::Values(all)
     }
 }
 
@@ -405,6 +483,43 @@ mod tests {
         assert_eq!(scope.get("url").unwrap().unwrap(), json!("http://a:8080/"));
         let inner = scope.with(layer(json!({"host": "b"})));
         assert_eq!(inner.get("url").unwrap().unwrap(), json!("http://b:8080/"));
+    }
+
+    #[test]
+    fn what_nodes_share_is_seen_as_their_own() {
+        let Json::Object(shared) = json!({
+            "cloud": {"nodes": {"a": 1, "b": 2}, "name": "c", "rank": 0}, "port": 80, "site": {"url": "http://{{ host }}/"},
+        }) else {
+            unreachable!()
+        };
+        let Json::Object(own) = json!({"cloud": {"rank": 7, "tls": {"key": "k"}}, "host": "h", "site": {"dns": "{{ host }}.net"}})
+        else {
+            unreachable!()
+        };
+        let scope = scope(vec![SharedVars::new(shared).below(&own)]);
+        let templates = Templates::default();
+        for (text, expected) in [
+            (
+                "{{ cloud.rank }} {{ cloud.nodes.b }} {{ cloud['name'] }} {{ cloud.tls.key }} {{ port }}",
+                "7 2 c k 80",
+            ),
+            (
+                "{{ cloud.other is defined }} {{ cloud.keys() | sort | join(' ') }}",
+                "False name nodes rank tls",
+            ),
+            (
+                "{{ cloud | length }} {% for name, rank in cloud.nodes.items() %}{{ name }}{{ rank }}{% endfor %}",
+                "4 a1b2",
+            ),
+            ("{{ site.url }} {{ site.dns }}", "http://h/ h.net"),
+        ] {
+            let rendered = templates.value(&json!(text), &scope).unwrap();
+            assert_eq!(rendered, json!(expected));
+        }
+        assert_eq!(
+            scope.get("cloud").unwrap().unwrap(),
+            json!({"rank": 7, "tls": {"key": "k"}, "nodes": {"a": 1, "b": 2}, "name": "c"})
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ part disks 'for dir in / /var /var/log /var/tmp /var/lib/mysql /var/lib/postgres
 [ -r /etc/wright/tls/node.pem ] && part certificate 'head -c 65536 /etc/wright/tls/node.pem'
 [ -r /etc/wright/database.toml ] && part guards 'wright --output json database status'
 [ -e /etc/mysql/mariadb.conf.d/90-wright.cnf ] && part connections "mariadb --connect-timeout=3 -NBe \"SELECT COUNT(*) FROM information_schema.processlist WHERE user NOT IN ('root', 'system user', 'event_scheduler', 'unauthenticated user')\""
-[ -e /etc/postgresql/15/main/conf.d/wright.conf ] && part connections "cd / && runuser -u postgres -- psql -XAtc \"SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> 'postgres'\""
+ls /etc/postgresql/*/main/conf.d/wright.conf >/dev/null 2>&1 && part connections "cd / && runuser -u postgres -- psql -XAtc \"SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> 'postgres'\""
 if [ -e /etc/rabbitmq/rabbitmq-env.conf ]; then
   # A program of Erlang's in C, a hundred times cheaper than `rabbitmqctl`; it reads the cookie from the user's home.
   part broker '. /etc/rabbitmq/rabbitmq-env.conf

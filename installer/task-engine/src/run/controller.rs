@@ -13,7 +13,7 @@ use crate::event::Status;
 use crate::hosts::HostSpec;
 use crate::parse::{Action, Condition, Task};
 use crate::template::{TemplateError, display, is_omit};
-use crate::vars::Scope;
+use crate::vars::{Scope, SharedVars};
 
 pub(super) async fn run(
     walk: &Walk,
@@ -202,6 +202,7 @@ fn add_host(
         name: name.clone(),
         groups: groups.clone(),
         vars,
+        shared: SharedVars::default(),
         ..walk.node.spec.clone()
     };
     // Its host key is not this node's: without one of its own it is refused.

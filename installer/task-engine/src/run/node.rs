@@ -74,7 +74,7 @@ impl Node {
     pub fn new(spec: HostSpec, link: Link) -> Self {
         Node {
             groups: RwLock::new(spec.groups.clone()),
-            inventory: Layer::new(&spec.vars),
+            inventory: spec.shared.below(&spec.vars),
             spec,
             link,
             facts: RwLock::default(),

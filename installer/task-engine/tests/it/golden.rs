@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json};
 use task_engine::plan::Order;
+use task_engine::vars::SharedVars;
 use task_engine::{Event, HostSpec, Status};
 use tokio::sync::mpsc;
 
@@ -25,6 +26,7 @@ fn hosts(folder: &Path) -> Vec<HostSpec> {
         host_key: String::new(),
         groups: host.groups,
         vars: host.vars,
+        shared: SharedVars::default(),
     };
     let mut all: Vec<HostSpec> = found.hosts.into_iter().map(host).collect();
     all.push(HostSpec {

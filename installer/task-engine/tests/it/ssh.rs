@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use task_engine::journal::Journal;
 use task_engine::link::Transport;
 use task_engine::parse::Catalogue;
+use task_engine::vars::SharedVars;
 use task_engine::{Event, HostSpec, Mode, RunReport, RunSpec, Ssh};
 use tokio::sync::mpsc;
 
@@ -142,6 +143,7 @@ impl Server {
             host_key: host_key.to_owned(),
             groups: vec!["controller".to_owned()],
             vars: serde_json::Map::from_iter([("root".to_owned(), self.path("node").into())]),
+            shared: SharedVars::default(),
         }
     }
 

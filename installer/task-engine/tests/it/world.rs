@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use task_engine::hidden::Hidden;
 use task_engine::journal::{Journal, MemoryJournal};
 use task_engine::parse::{ArgSpec, Catalogue, ModuleSpec};
+use task_engine::vars::SharedVars;
 use task_engine::{Event, HostSpec, Limits, Mode, Order, Patience, RunReport, RunSpec, Status};
 use tokio::sync::mpsc;
 
@@ -79,6 +80,7 @@ impl Bench {
                 .as_object()
                 .cloned()
                 .unwrap_or_default(),
+            shared: SharedVars::default(),
         };
         Bench {
             folder,

@@ -1,21 +1,7 @@
 //! Arguments of `wright node`.
 
-use clap::{Args, Subcommand};
-use std::path::PathBuf;
-
-/// The deployment that a change of nodes ends with.
-#[derive(Debug, Args)]
-pub struct ChangeArgs {
-    /// Playbook that maps groups to roles
-    #[arg(long, value_name = "FILE", default_value = "roles/site.yml")]
-    pub playbook: PathBuf,
-    /// Run the roles without asking first whether the wires are as planned
-    #[arg(long)]
-    pub no_verify_network: bool,
-    /// Leave out the health checks at the end
-    #[arg(long)]
-    pub no_health: bool,
-}
+use super::deploy::ChangeArgs;
+use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {

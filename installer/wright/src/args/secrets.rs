@@ -1,4 +1,5 @@
 //! Arguments of `wright secrets`.
+use super::deploy::ChangeArgs;
 use clap::{Subcommand, ValueEnum};
 
 /// Look after the environment's passwords and keys
@@ -16,6 +17,8 @@ pub enum SecretsCommand {
         /// Forget all old keys, for one that got out: every token that there is becomes invalid
         #[arg(long)]
         forget: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
     },
 }
 

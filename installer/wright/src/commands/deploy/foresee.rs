@@ -1,6 +1,7 @@
 //! A check run of the roles: what a deployment would do now. Nothing is changed, on no node.
+use super::hosts::{self, Sources};
 use super::roles::{self, Order};
-use super::{binary, certificates, hosts, state_error, world};
+use super::{binary, certificates, state_error, world};
 use crate::environment;
 use crate::error::CommandError;
 use crate::printer::Printer;
@@ -30,16 +31,16 @@ pub async fn foresee(
     let wright = binary::compressed(settings).await?;
     let url = hosts::deploy_url(&environment)?;
     let certificates = certificates::up_to_date(&folder, &environment, &secrets, printer)?;
-    let hosts = hosts::specs(
+    let hosts = hosts::specs(&Sources {
         settings,
-        &environment,
-        &store,
-        &secrets,
-        &certificates,
-        &url,
-        &wright,
-        &playbook,
-    )
+        environment: &environment,
+        store: &store,
+        secrets: &secrets,
+        certificates: &certificates,
+        deploy_url: &url,
+        wright: &wright,
+        playbook: &playbook,
+    })
     .await?;
     let old_facts = old_facts(&store, &hosts, &selection, printer).await?;
 

@@ -1,6 +1,7 @@
 //! What roles see of the environment: every node with its variables, `wright` among them; and `openrc`.
 use super::binary::Offered;
 use super::install::WRIGHT_FILE;
+use super::members::Cloud;
 use super::walls;
 use crate::cloud::{self, REGION};
 use crate::commands::secrets::token_keys;
@@ -10,9 +11,10 @@ use crate::settings::Settings;
 use ::certificates::Certificates;
 use network_plan::NodePlan;
 use serde_json::{Map, Value, json};
-use state::{EnvironmentFolder, NodeRecord, Secrets, Store};
+use state::{EnvironmentFolder, Secrets, Store};
 use task_engine::HostSpec;
 use task_engine::parse::Playbook;
+use task_engine::vars::SharedVars;
 
 /// The bundled services that controllers run.
 const SERVICES: &[&str] = &[
@@ -34,6 +36,7 @@ pub fn bare(name: &str, groups: Vec<String>) -> HostSpec {
         host_key: String::new(),
         groups,
         vars: Map::new(),
+        shared: SharedVars::default(),
     }
 }
 
@@ -50,28 +53,47 @@ pub fn deploy_url(environment: &Environment) -> Result<String, CommandError> {
     ))
 }
 
+/// What the variables of roles are made of.
+pub struct Sources<'a> {
+    pub settings: &'a Settings,
+    pub environment: &'a Environment,
+    pub store: &'a Store,
+    pub secrets: &'a Secrets,
+    pub certificates: &'a Certificates,
+    /// Of the boot server.
+    pub deploy_url: &'a str,
+    pub wright: &'a Offered,
+    pub playbook: &'a Playbook,
+}
+
 /// Every node as the task engine wants it: reached over `pxe`, its host key known from its installation; of one that
 /// was not installed yet it is empty.
-#[allow(clippy::too_many_arguments)]
-pub async fn specs(
-    settings: &Settings,
-    environment: &Environment,
-    store: &Store,
-    secrets: &Secrets,
-    certificates: &Certificates,
-    deploy_url: &str,
-    wright: &Offered,
-    playbook: &Playbook,
-) -> Result<Vec<HostSpec>, CommandError> {
-    let shared = shared(settings, environment, secrets, deploy_url, wright)?;
+pub async fn specs(sources: &Sources<'_>) -> Result<Vec<HostSpec>, CommandError> {
+    let Sources {
+        environment,
+        store,
+        certificates,
+        playbook,
+        ..
+    } = *sources;
     let openings = walls::openings(playbook)?;
-    let mut rules = walls::rules(&environment.plan, playbook, &openings);
+    let mut walls = walls::walls(&environment.plan, playbook, &openings);
     let records = store.nodes().await.map_err(anyhow::Error::from)?;
-    let mut shared = shared;
-    shared.insert("members".to_owned(), json!(members(environment, &records)));
+    let cloud = Cloud::new(environment, &records);
+    // Whom a controller that comes to a running cloud joins; none where there is no cloud yet.
+    let members: Vec<&str> = cloud
+        .controllers()
+        .into_iter()
+        .map(|node| node.name.as_str())
+        .collect();
+    let mut shared = shared(sources)?;
+    shared.insert("members".to_owned(), json!(members));
+    shared.insert("sets".to_owned(), json!(walls.sets));
+    let shared = Map::from_iter([("wright".to_owned(), Value::Object(shared))]);
+    let shared = SharedVars::new(shared);
     let mut hosts = Vec::new();
     for node in environment.plan.nodes.values() {
-        let record = records.iter().find(|record| record.name == node.name);
+        let record = cloud.record(&node.name);
         let host_key = record.and_then(|record| record.ssh_host_key.clone());
         let host_key = host_key.unwrap_or_default();
         let address = node
@@ -84,36 +106,22 @@ pub async fn specs(
             .inventory
             .host_vars(&node.name)
             .unwrap_or_default();
-        let mut own = shared.clone();
-        own.extend(of_node(node));
+        let mut own = of_node(node);
         own.insert("tls".to_owned(), tls(&node.name, certificates)?);
         let report = record.and_then(|record| record.hardware.as_ref());
         own.insert("network_files".to_owned(), network_files(node, report)?);
-        let lets_in = rules.remove(&node.name).unwrap_or_default();
-        own.insert("lets_in".to_owned(), json!(lets_in));
+        let wall = walls.nodes.remove(&node.name).unwrap_or_default();
+        own.insert("walls".to_owned(), json!(wall));
         vars.insert("wright".to_owned(), Value::Object(own));
         hosts.push(HostSpec {
             address: address.to_string(),
             host_key,
             vars,
+            shared: shared.clone(),
             ..bare(&node.name, node.groups.clone())
         });
     }
     Ok(hosts)
-}
-
-/// The controllers of the running cloud: who comes to it joins them. None where there is no cloud yet.
-fn members(environment: &Environment, records: &[NodeRecord]) -> Vec<String> {
-    let controllers = environment.plan.nodes.values();
-    let controllers = controllers.filter(|node| node.in_group("controller"));
-    let has_joined = |name: &str| {
-        let mut records = records.iter();
-        records.any(|record| record.name == name && record.joined_at.is_some())
-    };
-    controllers
-        .map(|node| node.name.clone())
-        .filter(|name| has_joined(name))
-        .collect()
 }
 
 /// The units of systemd-networkd that a node is to have, for the role `host-network`; none for one whose machine never
@@ -143,13 +151,15 @@ fn tls(node: &str, certificates: &Certificates) -> Result<Value, CommandError> {
 }
 
 /// The part of `wright` that is the same for all nodes.
-fn shared(
-    settings: &Settings,
-    environment: &Environment,
-    secrets: &Secrets,
-    deploy_url: &str,
-    wright: &Offered,
-) -> Result<Map<String, Value>, CommandError> {
+fn shared(sources: &Sources<'_>) -> Result<Map<String, Value>, CommandError> {
+    let Sources {
+        settings,
+        environment,
+        secrets,
+        deploy_url,
+        wright,
+        ..
+    } = *sources;
     let plan = &environment.plan;
     let networks: Map<String, Value> = plan
         .networks

@@ -5,7 +5,7 @@ use crate::error::CommandError;
 use diagnostics::{Diagnostic, Diagnostics, did_you_mean};
 use network_plan::NodePlan;
 use state::NodeRecord;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use task_engine::plan_file::Selection;
 use task_engine::{HostSpec, RunReport};
 
@@ -26,20 +26,26 @@ pub struct Change {
 /// The cloud as inventory and state have it.
 pub struct Cloud<'a> {
     environment: &'a Environment,
-    records: &'a [NodeRecord],
+    records: HashMap<&'a str, &'a NodeRecord>,
 }
 
 impl<'a> Cloud<'a> {
     pub fn new(environment: &'a Environment, records: &'a [NodeRecord]) -> Self {
+        let named = records.iter().map(|record| (record.name.as_str(), record));
         Self {
             environment,
-            records,
+            records: named.collect(),
         }
     }
 
+    /// What the state knows of a node.
+    pub fn record(&self, name: &str) -> Option<&'a NodeRecord> {
+        self.records.get(name).copied()
+    }
+
     pub fn has_joined(&self, name: &str) -> bool {
-        let mut records = self.records.iter();
-        records.any(|record| record.name == name && record.joined_at.is_some())
+        self.record(name)
+            .is_some_and(|record| record.joined_at.is_some())
     }
 
     /// The controllers of the running cloud that the inventory has, in its order.
@@ -52,8 +58,7 @@ impl<'a> Cloud<'a> {
 
     /// The machine of a node is another one than the state knows: its old and its new boot card.
     fn other_machine(&self, node: &NodePlan) -> Option<(String, String)> {
-        let record = self.records.iter().find(|record| record.name == node.name);
-        let was = record?.boot_mac.clone()?.to_lowercase();
+        let was = self.record(&node.name)?.boot_mac.clone()?.to_lowercase();
         let is = node.boot_mac?.to_string().to_lowercase();
         (was != is).then_some((was, is))
     }
@@ -174,7 +179,11 @@ impl<'a> Cloud<'a> {
                     "the inventory has the same machine for `{}` as before, with the boot card {card}",
                     node.name
                 ))
-                .hint("write the new machine's addresses into its `macs`; or, with `--same-machine`, this one is installed anew"));
+                .hint(format!(
+                    "write the new machine's addresses into its `macs`; or, with `--same-machine`, this one is installed anew. \
+                     If it is the new one already and its replacement broke off, `wright node add {}` goes on",
+                    node.name
+                )));
             }
         }
         Ok(nodes)
@@ -265,7 +274,7 @@ pub fn deployed(hosts: &[HostSpec], selection: &Selection, report: &RunReport) -
     };
     let members = hosts
         .first()
-        .and_then(|host| host.vars.get("wright")?.get("members")?.as_array());
+        .and_then(|host| host.shared.get("wright")?.get("members")?.as_array());
     let runs = members.is_some_and(|members| !members.is_empty());
     let is_chosen = |host: &HostSpec| chosen.iter().any(|chosen| chosen.name == host.name);
     let mut controllers = hosts

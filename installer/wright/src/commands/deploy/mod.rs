@@ -12,7 +12,7 @@ pub mod members;
 mod reach;
 pub mod roles;
 mod run_log;
-mod running_lab;
+pub mod running_lab;
 pub mod telling;
 mod wake;
 mod walls;
@@ -30,6 +30,7 @@ use crate::settings::Settings;
 use anyhow::anyhow;
 use binary::Offered;
 use diagnostics::ExitStatus;
+use hosts::Sources;
 use images::Images;
 use lab::Lab;
 use members::Change;
@@ -39,7 +40,7 @@ use serde::Serialize;
 use state::{EnvironmentFolder, EnvironmentLock, Secrets, Store};
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use task_engine::parse::Playbook;
 use task_engine::plan_file::{Comparison, PlanFile, Selection, World};
 use task_engine::{Event, Mode, RunReport};
@@ -260,16 +261,16 @@ impl Ready<'_> {
 
         let begun = Instant::now();
         let certificates = certificates::up_to_date(folder, environment, &secrets, printer)?;
-        let hosts = hosts::specs(
+        let hosts = hosts::specs(&Sources {
             settings,
             environment,
             store,
-            &secrets,
-            &certificates,
-            provisioner.base_url(),
+            secrets: &secrets,
+            certificates: &certificates,
+            deploy_url: provisioner.base_url(),
             wright,
-            &playbook,
-        )
+            playbook: &playbook,
+        })
         .await?;
         if let Some(node) = roles::blank(&hosts).first() {
             return Err(
@@ -280,11 +281,7 @@ impl Ready<'_> {
         let told: Arc<Mutex<Vec<Event>>> = Arc::default();
         let mut changed = 0;
         let mut report = Ok(None);
-        for (place, selection) in what.rounds.iter().chain([what.selection]).enumerate() {
-            if place > 0 {
-                // A run is named by its second.
-                tokio::time::sleep(Duration::from_millis(1100)).await;
-            }
+        for selection in what.rounds.iter().chain([what.selection]) {
             if !what.rounds.is_empty() {
                 let limit = selection.limit.as_deref().unwrap_or("all");
                 printer.say(&format!("roles of {limit}"));
@@ -303,7 +300,7 @@ impl Ready<'_> {
                     }
                 }),
             };
-            let playbook = roles::parse(&selection.playbook)?;
+            let playbook = playbook.clone();
             let done = roles::run(order, folder, store, hosts.clone(), playbook, printer).await;
             let is_success = done.as_ref().is_ok_and(RunReport::is_success);
             if let Ok(done) = &done {

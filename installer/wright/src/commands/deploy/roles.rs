@@ -152,7 +152,8 @@ async fn new_or_interrupted(
             run.id
         }
         None => {
-            let now = chrono::Utc::now().format("%Y%m%dT%H%M%S");
+            // Some deployments are several runs, one right after the other.
+            let now = chrono::Utc::now().format("%Y%m%dT%H%M%S%.3f");
             match check {
                 true => format!("{now}-check"),
                 false => now.to_string(),
@@ -185,7 +186,7 @@ fn hidden(hosts: &[HostSpec]) -> Hidden {
     // They are the same for all nodes.
     if let Some(secrets) = hosts
         .first()
-        .and_then(|host| host.vars.get("wright")?.get("secrets"))
+        .and_then(|host| host.shared.get("wright")?.get("secrets"))
     {
         hidden.add_all(secrets);
     }

@@ -47,7 +47,7 @@ pub struct Rule {
     protocol: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ports: Vec<u16>,
-    /// Addresses or networks that may come; empty: all.
+    /// Who may come: addresses, networks, and `@NAME` for one of the sets; empty: all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     from: Vec<String>,
     /// Addresses of this node that may be spoken to; empty: all, as for what goes to a group.
@@ -55,6 +55,22 @@ pub struct Rule {
     to: Vec<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     untracked: bool,
+}
+
+/// What all nodes let in. Who is in a group is said once for all of them, so that a thousand nodes are not a million addresses.
+#[derive(Debug)]
+pub struct Walls {
+    pub nodes: BTreeMap<String, Wall>,
+    /// Addresses of a group's nodes on a network, by the set's name.
+    pub sets: BTreeMap<String, Vec<String>>,
+}
+
+/// What one node lets in.
+#[derive(Debug, Default, Serialize)]
+pub struct Wall {
+    rules: Vec<Rule>,
+    /// The sets that they name.
+    sets: BTreeSet<String>,
 }
 
 /// The openings of every role of the playbook that has some; all faults at once.
@@ -70,18 +86,21 @@ pub fn openings(playbook: &Playbook) -> Result<BTreeMap<String, Vec<Opening>>, C
     faults.into_result(all).map_err(CommandError::from)
 }
 
-/// The rules of every node, by its name: those of the roles that the playbook gives it, in the playbook's order.
-pub fn rules(
+/// The walls of every node: the rules of the roles that the playbook gives it, in the playbook's order.
+pub fn walls(
     plan: &NetworkPlan,
     playbook: &Playbook,
     openings: &BTreeMap<String, Vec<Opening>>,
-) -> BTreeMap<String, Vec<Rule>> {
+) -> Walls {
     let hosts: Vec<HostSpec> = plan
         .nodes
         .values()
         .map(|node| super::hosts::bare(&node.name, node.groups.clone()))
         .collect();
-    let mut rules: BTreeMap<String, Vec<Rule>> = BTreeMap::new();
+    let mut walls = Walls {
+        nodes: BTreeMap::new(),
+        sets: BTreeMap::new(),
+    };
     for play in &playbook.plays {
         let (chosen, _) = task_engine::select(&hosts, &play.hosts);
         let roles = play.roles.iter().map(|used| used.role.name.as_str());
@@ -93,18 +112,30 @@ pub fn rules(
             let Some(node) = plan.nodes.get(&host.name) else {
                 continue;
             };
-            let own = rules.entry(host.name.clone()).or_default();
-            own.extend(open.iter().flat_map(|opening| of_node(plan, node, opening)));
+            let of_node = open
+                .iter()
+                .flat_map(|opening| of_node(plan, node, opening, &mut walls.sets));
+            let rules: Vec<Rule> = of_node.collect();
+            let wall = walls.nodes.entry(host.name.clone()).or_default();
+            let named = rules.iter().flat_map(|rule| &rule.from);
+            wall.sets
+                .extend(named.filter_map(|from| Some(from.strip_prefix('@')?.to_owned())));
+            wall.rules.extend(rules);
         }
     }
-    rules
+    walls
 }
 
-fn of_node(plan: &NetworkPlan, node: &NodePlan, opening: &Opening) -> Vec<Rule> {
+fn of_node(
+    plan: &NetworkPlan,
+    node: &NodePlan,
+    opening: &Opening,
+    sets: &mut BTreeMap<String, Vec<String>>,
+) -> Vec<Rule> {
     if !opening.on.is_empty() && !opening.on.iter().any(|group| node.in_group(group)) {
         return Vec::new();
     }
-    let rule = |network: &NetworkName| {
+    let mut rule = |network: &NetworkName| {
         let own = node.addresses.get(network)?;
         let interface = node.interface_on(*network)?;
         let vip = match network {
@@ -115,7 +146,7 @@ fn of_node(plan: &NetworkPlan, node: &NodePlan, opening: &Opening) -> Vec<Rule> 
         let from = match opening.from.iter().any(|word| word == "anyone") {
             true => Vec::new(),
             false => {
-                let from = sources(plan, node, *network, &opening.from);
+                let from = sources(plan, node, *network, &opening.from, sets);
                 // Nobody else is there, as in a cluster of one.
                 if from.is_empty() {
                     return None;
@@ -139,15 +170,17 @@ fn of_node(plan: &NetworkPlan, node: &NodePlan, opening: &Opening) -> Vec<Rule> 
             untracked: opening.untracked,
         })
     };
-    opening.networks.iter().filter_map(rule).collect()
+    opening.networks.iter().filter_map(&mut rule).collect()
 }
 
-/// Who the words mean on a network, the node itself left out: what it says to itself never comes over a wire.
+/// Who the words mean on a network. A group in which there is nobody beside the node is left out: what it says to itself never
+/// comes over a wire.
 fn sources(
     plan: &NetworkPlan,
     node: &NodePlan,
     network: NetworkName,
     words: &[String],
+    sets: &mut BTreeMap<String, Vec<String>>,
 ) -> BTreeSet<String> {
     let deployment = plan.deployment_address().map(|address| address.to_string());
     let mut from = BTreeSet::new();
@@ -162,14 +195,18 @@ fn sources(
             }
             "deployment" => from.extend(deployment.clone()),
             group => {
-                let members = plan
-                    .nodes
-                    .values()
-                    .filter(|other| group == "nodes" || other.in_group(group));
-                let others = members.filter(|other| other.name != node.name);
-                from.extend(
-                    others.filter_map(|other| Some(other.addresses.get(&network)?.to_string())),
-                );
+                let is_member = |node: &NodePlan| group == "nodes" || node.in_group(group);
+                let name = format!("{network}_{group}");
+                let members = sets.entry(name.clone()).or_insert_with(|| {
+                    let members = plan.nodes.values().filter(|node| is_member(node));
+                    members
+                        .filter_map(|node| Some(node.addresses.get(&network)?.to_string()))
+                        .collect()
+                });
+                let is_one = is_member(node) && node.addresses.contains_key(&network);
+                if members.len() > usize::from(is_one) {
+                    from.insert(format!("@{name}"));
+                }
             }
         }
     }

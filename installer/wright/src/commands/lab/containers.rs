@@ -48,7 +48,7 @@ pub async fn make_blank(
 }
 
 /// Work on the machines, from where their wires are made.
-async fn in_lab(
+pub async fn in_lab(
     work: impl FnOnce() -> Result<(), LabError> + Send + 'static,
 ) -> Result<(), CommandError> {
     tokio::task::spawn_blocking(move || namespace::outside(work))

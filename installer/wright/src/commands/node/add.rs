@@ -2,8 +2,7 @@
 //! their names, their roles run, and then the controllers that were there are brought in line one after the other, so that
 //! the APIs go on. Each part finds out for itself whether it was done: one that broke off is started again.
 use super::leave::Leaving;
-use crate::args::deploy::DeployArgs;
-use crate::args::node::ChangeArgs;
+use crate::args::deploy::ChangeArgs;
 use crate::commands::deploy::members::{self, Change, Cloud};
 use crate::commands::deploy::{self, Whole};
 use crate::commands::question;
@@ -68,22 +67,4 @@ pub fn without<'a>(nodes: Vec<&'a NodePlan>, gone: &[&NodePlan]) -> Vec<&'a Node
     let mut nodes = nodes;
     nodes.retain(|node| !gone.iter().any(|gone| gone.name == node.name));
     nodes
-}
-
-impl ChangeArgs {
-    /// A whole deployment.
-    pub fn deploy(&self) -> DeployArgs {
-        DeployArgs {
-            selection: crate::args::plan::SelectionArgs {
-                playbook: self.playbook.clone(),
-                limit: None,
-                tags: Vec::new(),
-                skip_tags: Vec::new(),
-                start_at_task: None,
-            },
-            no_verify_network: self.no_verify_network,
-            no_health: self.no_health,
-            kernel_arguments: Vec::new(),
-        }
-    }
 }

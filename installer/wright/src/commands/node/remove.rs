@@ -3,7 +3,7 @@
 //! them no more; the controllers learn it one after the other.
 use super::add::without;
 use super::leave::Leaving;
-use crate::args::node::ChangeArgs;
+use crate::args::deploy::ChangeArgs;
 use crate::commands::deploy::members::{self, Change, Cloud};
 use crate::commands::deploy::{self, Whole};
 use crate::commands::question;

@@ -1,11 +1,12 @@
 //! `wright node replace`: a dead node's place is taken by another machine, under its name and addresses. The cloud forgets the old
-//! member, the new machine is installed and joins as one that is added. Killed anywhere it goes on when it is started again:
-//! a node that is forgotten is no longer one of the cloud's, and is then only to be installed.
+//! member, the new machine is installed and joins as one that is added. Broken off before that, it goes on when it is started again: a
+//! node that is forgotten is no longer one of the cloud's, and is then only to be installed. Afterwards the new machine is one of
+//! the cloud's as any other, and `wright node add` does the rest.
 use super::add::without;
 use super::leave::Leaving;
-use crate::args::node::ChangeArgs;
+use crate::args::deploy::ChangeArgs;
 use crate::commands::deploy::members::{self, Change, Cloud};
-use crate::commands::deploy::{self, Whole};
+use crate::commands::deploy::{self, Whole, running_lab};
 use crate::commands::question;
 use crate::error::CommandError;
 use crate::printer::Printer;
@@ -54,6 +55,7 @@ pub async fn run(
             leaving.forget(node, &staying).await?;
             leaving.forget_in_state(node).await?;
         }
+        running_lab::renew(settings, &leaving.environment, names).await?;
     }
     let args = args.deploy();
     let selection = args.selection.selection();

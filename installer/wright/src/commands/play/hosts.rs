@@ -13,7 +13,7 @@ use task_engine::link::known_hosts;
 use task_engine::link::per_host::{Access, Sudo};
 use task_engine::parse::{Play, Playbook};
 use task_engine::template::Templates;
-use task_engine::vars::{Layer, Scope};
+use task_engine::vars::{Layer, Scope, SharedVars};
 use task_engine::vault::Vault;
 use task_engine::{HostSpec, select};
 
@@ -135,6 +135,7 @@ fn spec(name: &str, groups: Vec<String>, vars: Map<String, Value>) -> HostSpec {
         host_key: String::new(),
         groups,
         vars,
+        shared: SharedVars::default(),
     }
 }
 

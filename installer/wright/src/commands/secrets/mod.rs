@@ -1,8 +1,7 @@
 //! `wright secrets`: names of what is kept, and new keys for a running cloud.
 pub mod token_keys;
 
-use crate::args::deploy::DeployArgs;
-use crate::args::plan::SelectionArgs;
+use crate::args::deploy::ChangeArgs;
 use crate::args::secrets::{Rotated, SecretsCommand};
 use crate::commands::deploy;
 use crate::error::CommandError;
@@ -14,7 +13,6 @@ use serde::Serialize;
 use serde_json::json;
 use state::{EnvironmentFolder, EnvironmentLock, Secrets};
 use std::fmt::{self, Display, Formatter};
-use std::path::PathBuf;
 use token_keys::{NotNow, TokenKeys};
 
 pub async fn run(
@@ -33,7 +31,8 @@ pub async fn run(
         SecretsCommand::Rotate {
             what: Rotated::Identity,
             forget,
-        } => rotate(forget, settings, printer).await,
+            change,
+        } => rotate(forget, &change, settings, printer).await,
     }
 }
 
@@ -61,6 +60,7 @@ fn folder(settings: &Settings) -> Result<EnvironmentFolder, CommandError> {
 /// taken to its end instead of a new one: the staged key has to be everywhere before it is used.
 async fn rotate(
     forget: bool,
+    change: &ChangeArgs,
     settings: &Settings,
     printer: &Printer,
 ) -> Result<ExitStatus, CommandError> {
@@ -96,20 +96,7 @@ async fn rotate(
             }
         }
     }
-    // With the wires and checks of every deployment: a controller that is away would not get the keys.
-    let args = DeployArgs {
-        selection: SelectionArgs {
-            playbook: PathBuf::from("roles/site.yml"),
-            limit: None,
-            tags: Vec::new(),
-            skip_tags: Vec::new(),
-            start_at_task: None,
-        },
-        no_verify_network: true,
-        no_health: false,
-        kernel_arguments: Vec::new(),
-    };
-    deploy::run(args, settings, printer).await
+    deploy::run(change.deploy(), settings, printer).await
 }
 
 fn told(printer: &Printer, text: &str, keys: &TokenKeys) {

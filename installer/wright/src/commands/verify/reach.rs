@@ -9,6 +9,7 @@ use state::{EnvironmentFolder, Store};
 use std::collections::BTreeMap;
 use task_engine::link::Transport;
 use task_engine::link::ssh::AGENT_PATH;
+use task_engine::vars::SharedVars;
 use task_engine::{HostSpec, Ssh};
 use wiring::{Reach, Stream};
 
@@ -59,6 +60,7 @@ pub async fn hosts(
                 host_key,
                 groups: Vec::new(),
                 vars: serde_json::Map::new(),
+                shared: SharedVars::default(),
             };
             hosts.insert(record.name, host);
         }

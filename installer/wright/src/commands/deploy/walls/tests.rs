@@ -13,9 +13,12 @@ fn of_lab(name: &str) -> (NetworkPlan, Playbook, BTreeMap<String, Vec<Opening>>)
     (plan, playbook, openings)
 }
 
-fn told(rules: &[Rule]) -> String {
+fn told(walls: &Walls, node: &str) -> String {
     let mut text = String::new();
-    for rule in rules {
+    for name in &walls.nodes[node].sets {
+        let _ = writeln!(text, "{name} = {}", walls.sets[name].join(" "));
+    }
+    for rule in &walls.nodes[node].rules {
         let ports: Vec<String> = rule.ports.iter().map(u16::to_string).collect();
         let from = match rule.from.is_empty() {
             true => "anyone".to_owned(),
@@ -37,9 +40,9 @@ fn told(rules: &[Rule]) -> String {
 #[test]
 fn a_controller_and_a_compute_node_let_in_what_their_roles_need() {
     let (plan, playbook, openings) = of_lab("lab-ha");
-    let rules = rules(&plan, &playbook, &openings);
-    insta::assert_snapshot!("controller", told(&rules["node-2"]));
-    insta::assert_snapshot!("compute", told(&rules["node-4"]));
+    let walls = walls(&plan, &playbook, &openings);
+    insta::assert_snapshot!("controller", told(&walls, "node-2"));
+    insta::assert_snapshot!("compute", told(&walls, "node-4"));
 }
 
 /// Outside there are the APIs at the public address and what controllers say to each other of it.
@@ -47,8 +50,9 @@ fn a_controller_and_a_compute_node_let_in_what_their_roles_need() {
 fn app_is_open_for_the_apis_only() {
     let (plan, playbook, openings) = of_lab("lab-ha");
     let public = plan.vips.public.unwrap().to_string();
-    for (node, rules) in rules(&plan, &playbook, &openings) {
-        for rule in rules.iter().filter(|rule| rule.network == NetworkName::App) {
+    for (node, wall) in walls(&plan, &playbook, &openings).nodes {
+        let rules = wall.rules.iter();
+        for rule in rules.filter(|rule| rule.network == NetworkName::App) {
             let known = rule.protocol == "vrrp" || rule.to == [public.clone()];
             assert!(known, "{node}: {}", rule.what);
         }
@@ -58,9 +62,9 @@ fn app_is_open_for_the_apis_only() {
 #[test]
 fn a_cluster_of_one_opens_nothing_for_other_members() {
     let (plan, playbook, openings) = of_lab("lab");
-    let rules = rules(&plan, &playbook, &openings);
+    let walls = walls(&plan, &playbook, &openings);
     let controller = plan.nodes.values().find(|node| node.in_group("controller"));
-    let text = told(&rules[&controller.unwrap().name]);
+    let text = told(&walls, &controller.unwrap().name);
     assert!(!text.contains("4567") && !text.contains("vrrp"), "{text}");
 }
 
