@@ -99,6 +99,12 @@ impl Local {
         let data = match from_files(grastate, has_tablespace) {
             FromFiles::Known(data) => data,
             FromFiles::AskServer => {
+                let log = self.config.data_dir.join("tc.log");
+                match drop_unbegun(&log) {
+                    Ok(true) => tracing::warn!("{}: removed, it was never begun", log.display()),
+                    Ok(false) => {}
+                    Err(error) => return Err(format!("`{}`: {error}", log.display())),
+                }
                 let output = run(&self.config.recover, self.config.recover_time).await?;
                 let found = recovered(&output).ok_or_else(|| {
                     format!(
@@ -149,6 +155,23 @@ impl Local {
         let path = self.config.data_dir.join("grastate.dat");
         make_safe(&path).map_err(|error| format!("`{}`: {error}", path.display()))
     }
+}
+
+/// Removes the server's log of transactions over several engines where a full disk has left it made and not begun: all zeros.
+/// There is nothing in it, and the server does not start with it. Whether it was removed.
+fn drop_unbegun(path: &Path) -> std::io::Result<bool> {
+    // It has 24 KiB.
+    const LARGEST: u64 = 1 << 20;
+    let is_small = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.is_file() && metadata.len() <= LARGEST,
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    let is_unbegun = is_small && std::fs::read(path)?.iter().all(|byte| *byte == 0);
+    if is_unbegun {
+        std::fs::remove_file(path)?;
+    }
+    Ok(is_unbegun)
 }
 
 fn read(path: &Path) -> std::io::Result<Option<String>> {
@@ -205,5 +228,20 @@ mod tests {
         assert!(state.safe_to_bootstrap);
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_a_log_that_was_never_begun_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tc.log");
+        assert!(!drop_unbegun(&path).unwrap(), "there is none");
+        std::fs::write(&path, [0xfe, 0x23, 0x05, 0x74, 2, 0, 0, 0]).unwrap();
+        assert!(!drop_unbegun(&path).unwrap());
+        assert!(path.exists());
+        for length in [0, 20480] {
+            std::fs::write(&path, vec![0; length]).unwrap();
+            assert!(drop_unbegun(&path).unwrap());
+            assert!(!path.exists());
+        }
     }
 }
