@@ -11,8 +11,22 @@ pub struct Config {
     /// How tokens are made.
     #[serde(default)]
     pub token: TokenConfig,
+    /// How credentials are kept.
+    #[serde(default)]
+    pub credential: CredentialConfig,
     /// What must exist before anybody can log in.
     pub bootstrap: Bootstrap,
+}
+
+impl Config {
+    /// Defaults for all but what must exist.
+    pub fn new(bootstrap: Bootstrap) -> Self {
+        Config {
+            token: TokenConfig::default(),
+            credential: CredentialConfig::default(),
+            bootstrap,
+        }
+    }
 }
 
 /// `[token]`
@@ -38,6 +52,40 @@ impl Default for TokenConfig {
 
 fn default_life() -> u64 {
     3600
+}
+
+/// `[credential]`: what the contents of `/v3/credentials` are encrypted with. It must stay the same as long as there are
+/// credentials, and be the same on every controller.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialConfig {
+    /// A long random text that the key is derived from.
+    #[serde(default)]
+    pub secret: Option<Secret>,
+    /// File with it.
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+    /// Without a secret: folder of the keys, in the manner of `[token] key_dir`; default: `credential-keys` in `data_dir`.
+    #[serde(default)]
+    pub key_dir: Option<PathBuf>,
+    /// A signed EC2 request is accepted so many minutes before and after the time in it.
+    #[serde(default = "default_auth_minutes")]
+    pub auth_minutes: u16,
+}
+
+impl Default for CredentialConfig {
+    fn default() -> Self {
+        CredentialConfig {
+            secret: None,
+            secret_file: None,
+            key_dir: None,
+            auth_minutes: default_auth_minutes(),
+        }
+    }
+}
+
+fn default_auth_minutes() -> u16 {
+    15
 }
 
 /// `[bootstrap]`

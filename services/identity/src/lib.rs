@@ -7,7 +7,7 @@ mod app;
 mod config;
 mod store;
 
-pub use config::{Bootstrap, BootstrapService, Config, TokenConfig};
+pub use config::{Bootstrap, BootstrapService, Config, CredentialConfig, TokenConfig};
 
 use service_kit::{Context, Service, StartError};
 use std::{
@@ -30,9 +30,12 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         what: format!("Fernet keys in `{}`", folder.display()),
         source,
     })?;
+    let credential_keys = app::credentials::keys(&config.credential, &ctx.data_dir)?;
     let app = Arc::new(app::App {
         db: ctx.db.clone(),
         keys,
+        credential_keys,
+        ec2_skew: Duration::from_secs(u64::from(config.credential.auth_minutes) * 60),
         token_life: Duration::from_secs(config.token.expiration_seconds),
         public_url: ctx.public_url.clone(),
     });

@@ -67,7 +67,7 @@ async fn subject(
     Ok((text.to_owned(), TokenEnvelope { token }))
 }
 
-fn secret_header(text: &str) -> Result<HeaderValue, ApiError> {
+pub fn secret_header(text: &str) -> Result<HeaderValue, ApiError> {
     let mut value = HeaderValue::from_str(text).map_err(ApiError::internal)?;
     value.set_sensitive(true);
     Ok(value)

@@ -136,13 +136,15 @@ pub async fn delete_service(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn endpoint_view(row: &endpoint::Model) -> Value {
+/// An endpoint as the API prints it.
+pub fn endpoint_view(row: &endpoint::Model) -> Value {
     let region = or_null(&row.region_id);
     json!({"id": row.id, "service_id": row.service_id, "interface": row.interface, "region_id": region,
         "region": region, "url": row.url, "enabled": row.enabled})
 }
 
-async fn find_endpoint(app: &Shared, id: &str) -> Result<endpoint::Model, ApiError> {
+/// An endpoint, or 404.
+pub async fn find_endpoint(app: &Shared, id: &str) -> Result<endpoint::Model, ApiError> {
     endpoint::Entity::find_by_id(id)
         .one(&app.db)
         .await?

@@ -4,6 +4,8 @@ mod application_credentials;
 mod auth;
 mod body;
 mod catalog;
+mod credentials;
+mod ec2;
 mod groups;
 mod projects;
 mod roles;
@@ -476,6 +478,8 @@ fn routes() -> Vec<Route<Shared>> {
     ];
     rows.extend(roles::grant_routes());
     rows.extend(trusts::routes());
+    rows.extend(credentials::routes());
+    rows.extend(ec2::routes());
     rows
 }
 
@@ -483,7 +487,7 @@ fn routes() -> Vec<Route<Shared>> {
 mod tests {
     use super::*;
     use crate::{
-        app::{App, keys::TokenKeys},
+        app::{App, fernet::Fernet, keys::TokenKeys},
         store::Migrator,
     };
     use service_kit::{store, testing};
@@ -499,6 +503,8 @@ mod tests {
         let app = Arc::new(App {
             db,
             keys: TokenKeys::open(&folder.path().join("keys")).unwrap(),
+            credential_keys: Fernet::derived(b"secret", "credentials"),
+            ec2_skew: Duration::from_secs(900),
             token_life: Duration::from_secs(60),
             public_url: "http://127.0.0.1:5000".to_owned(),
         });

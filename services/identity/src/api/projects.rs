@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     app::{bootstrap::DEFAULT_DOMAIN, duplicate, new_id, not_found},
-    store::entities::{assignment, group, project, user},
+    store::{
+        credentials,
+        entities::{assignment, group, project, user},
+    },
 };
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
@@ -213,6 +216,10 @@ async fn remove(app: &Shared, row: project::Model, kind: &str) -> Result<(), Api
         assignment::Entity::delete_many()
             .filter(assignment::Column::TargetKind.eq(kind))
             .filter(assignment::Column::TargetId.eq(&row.id))
+            .exec(&tx)
+            .await?;
+        credentials::Entity::delete_many()
+            .filter(credentials::Column::ProjectId.eq(&row.id))
             .exec(&tx)
             .await?;
         row.clone().delete(&tx).await?;

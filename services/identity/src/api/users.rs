@@ -12,6 +12,7 @@ use crate::{
         roles::groups_of,
     },
     store::{
+        credentials,
         entities::{application_credential, assignment, group, membership, user},
         trusts,
     },
@@ -195,6 +196,10 @@ pub async fn delete(
             .await?;
         application_credential::Entity::delete_many()
             .filter(application_credential::Column::UserId.eq(&id))
+            .exec(&tx)
+            .await?;
+        credentials::Entity::delete_many()
+            .filter(credentials::Column::UserId.eq(&id))
             .exec(&tx)
             .await?;
         for party in [trusts::Column::TrustorUserId, trusts::Column::TrusteeUserId] {

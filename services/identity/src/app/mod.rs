@@ -2,6 +2,8 @@
 
 pub mod bootstrap;
 pub mod catalog;
+pub mod credentials;
+pub mod ec2;
 pub mod fernet;
 pub mod keys;
 pub mod passwords;
@@ -10,6 +12,7 @@ pub mod roles;
 pub mod tokens;
 pub mod trusts;
 
+use fernet::Fernet;
 use keys::TokenKeys;
 use sea_orm::DatabaseConnection;
 use service_kit::ApiError;
@@ -21,6 +24,10 @@ pub struct App {
     pub db: DatabaseConnection,
     /// Makes and reads tokens.
     pub keys: TokenKeys,
+    /// Seals what credentials hold.
+    pub credential_keys: Fernet,
+    /// How far a signed request's time may be from ours.
+    pub ec2_skew: Duration,
     /// How long a token lives.
     pub token_life: Duration,
     /// `http://HOST:5000`, for links when a request names no host.

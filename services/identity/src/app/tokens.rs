@@ -21,7 +21,13 @@ use service_kit::{ApiError, TokenError, TokenValidator, store};
 use std::sync::Arc;
 
 /// Bits of [`Payload::methods`] and their names.
-const METHODS: [(u8, &str); 3] = [(1, "password"), (2, "token"), (4, "application_credential")];
+const METHODS: [(u8, &str); 4] = [
+    (1, "password"),
+    (2, "token"),
+    (4, "application_credential"),
+    (EC2, "ec2credential"),
+];
+const EC2: u8 = 8;
 
 /// `{"auth": ...}` of `POST /v3/auth/tokens`.
 #[derive(Debug, Deserialize)]
@@ -129,24 +135,49 @@ impl App {
             },
             (None, None) => self.default_scope(&proof).await?,
         };
+        let credential = proof.credential.map(|row| row.id).unwrap_or_default();
+        let mut payload = self.fresh_payload(proof.user.id, proof.methods, scope, credential);
+        // A token made from a token lives no longer, and bears the first one's audit id.
+        if let Some(parent) = &proof.parent {
+            payload.methods |= parent.methods;
+            payload.expires_at = payload.expires_at.min(parent.expires_at);
+            payload.audit_ids.extend(parent.audit_ids.last());
+        }
+        self.issue(payload).await
+    }
+
+    /// A token for the owner of an EC2 credential whose signature was checked.
+    pub async fn token_for_ec2(
+        &self,
+        user_id: String,
+        scope: TokenScope,
+        application_credential: String,
+    ) -> Result<(String, Token), ApiError> {
+        let payload = self.fresh_payload(user_id, EC2, scope, application_credential);
+        self.issue(payload).await
+    }
+
+    fn fresh_payload(
+        &self,
+        user_id: String,
+        methods: u8,
+        scope: TokenScope,
+        application_credential: String,
+    ) -> Payload {
         let now = now_micros();
         let life = i64::try_from(self.token_life.as_micros()).unwrap_or(i64::MAX);
-        let mut audit_ids = vec![*uuid::Uuid::new_v4().as_bytes()];
-        // A token made from a token lives no longer, and bears the first one's audit id.
-        let mut expires_at = now.saturating_add(life);
-        if let Some(parent) = &proof.parent {
-            expires_at = expires_at.min(parent.expires_at);
-            audit_ids.extend(parent.audit_ids.last());
-        }
-        let payload = Payload {
-            user_id: proof.user.id.clone(),
-            methods: proof.methods | proof.parent.as_ref().map_or(0, |parent| parent.methods),
+        Payload {
+            user_id,
+            methods,
             scope,
             issued_at: now,
-            expires_at,
-            audit_ids,
-            application_credential: proof.credential.map(|row| row.id).unwrap_or_default(),
-        };
+            expires_at: now.saturating_add(life),
+            audit_ids: vec![*uuid::Uuid::new_v4().as_bytes()],
+            application_credential,
+        }
+    }
+
+    async fn issue(&self, payload: Payload) -> Result<(String, Token), ApiError> {
         let token = self
             .describe(&payload, true)
             .await?
@@ -154,7 +185,7 @@ impl App {
         if let TokenScope::Trust(id) = &payload.scope {
             self.use_trust(id).await?;
         }
-        let seconds = u64::try_from(now / 1_000_000).unwrap_or(0);
+        let seconds = u64::try_from(payload.issued_at / 1_000_000).unwrap_or(0);
         Ok((self.keys.encrypt(&payload.to_bytes(), seconds), token))
     }
 

@@ -13,7 +13,11 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First), Box::new(super::trusts::Migration)]
+        vec![
+            Box::new(First),
+            Box::new(super::trusts::Migration),
+            Box::new(super::credentials::Migration),
+        ]
     }
 }
 

@@ -1,5 +1,6 @@
 //! Identity's tables.
 
+pub mod credentials;
 pub mod entities;
 mod migrations;
 pub mod trusts;
