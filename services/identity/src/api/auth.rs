@@ -150,7 +150,7 @@ pub async fn projects(
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let rows = targets(&app, &context.user_id, "project").await?;
-    let views = rows.iter().map(projects::view).collect();
+    let views = projects::views(&app, &rows).await?;
     Ok(collection(
         "projects",
         "/auth/projects",

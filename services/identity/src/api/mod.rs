@@ -9,6 +9,7 @@ mod ec2;
 mod groups;
 mod projects;
 mod roles;
+mod tags;
 mod trusts;
 mod users;
 mod versions;
@@ -480,6 +481,7 @@ fn routes() -> Vec<Route<Shared>> {
     rows.extend(trusts::routes());
     rows.extend(credentials::routes());
     rows.extend(ec2::routes());
+    rows.extend(tags::routes());
     rows
 }
 

@@ -254,7 +254,7 @@ pub async fn projects(
         &path,
         &v3(&app, &headers),
         &query,
-        rows.iter().map(projects::view).collect(),
+        projects::views(&app, &rows).await?,
     ))
 }
 

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod passwords;
 pub mod payload;
 pub mod roles;
+pub mod tags;
 pub mod tokens;
 pub mod trusts;
 

@@ -17,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(First),
             Box::new(super::trusts::Migration),
             Box::new(super::credentials::Migration),
+            Box::new(super::tags::Migration),
         ]
     }
 }

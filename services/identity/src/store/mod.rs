@@ -3,6 +3,7 @@
 pub mod credentials;
 pub mod entities;
 mod migrations;
+pub mod tags;
 pub mod trusts;
 
 pub use migrations::Migrator;
