@@ -6,7 +6,11 @@ use super::{
     projects,
 };
 use crate::{
-    app::{not_found, roles::assignments_of, tokens::AuthRequest},
+    app::{
+        not_found,
+        roles::{assignments_of, targets_of},
+        tokens::AuthRequest,
+    },
     store::entities::project,
 };
 use axum::{extract::State, response::IntoResponse};
@@ -128,12 +132,7 @@ pub async fn targets(
     user_id: &str,
     kind: &str,
 ) -> Result<Vec<project::Model>, ApiError> {
-    let ids: Vec<String> = assignments_of(&app.db, user_id)
-        .await?
-        .into_iter()
-        .filter(|row| row.target_kind == kind)
-        .map(|row| row.target_id)
-        .collect();
+    let ids = targets_of(&app.db, user_id, kind).await?;
     let rows = project::Entity::find()
         .filter(project::Column::Id.is_in(ids))
         .filter(project::Column::Enabled.eq(true))

@@ -1,11 +1,13 @@
 //! Identity's HTTP side: the route table, and what its handlers share.
 
 mod application_credentials;
+mod assignments;
 mod auth;
 mod body;
 mod catalog;
 mod credentials;
 mod ec2;
+mod grants;
 mod groups;
 mod projects;
 mod roles;
@@ -355,6 +357,13 @@ fn routes() -> Vec<Route<Shared>> {
             "/v3/roles/{id}/implies/{implied}",
             "get_implied_role",
             Admin,
+            roles::show_implied,
+        ),
+        Route::new(
+            Method::HEAD,
+            "/v3/roles/{id}/implies/{implied}",
+            "check_implied_role",
+            Admin,
             roles::check_implied,
         ),
         Route::new(
@@ -369,7 +378,7 @@ fn routes() -> Vec<Route<Shared>> {
             "/v3/role_assignments",
             "list_role_assignments",
             Admin,
-            roles::assignments,
+            assignments::list,
         ),
         Route::new(
             Method::GET,
@@ -477,7 +486,7 @@ fn routes() -> Vec<Route<Shared>> {
             catalog::delete_region,
         ),
     ];
-    rows.extend(roles::grant_routes());
+    rows.extend(grants::routes());
     rows.extend(trusts::routes());
     rows.extend(credentials::routes());
     rows.extend(ec2::routes());

@@ -5,7 +5,7 @@ use super::{
     body::{Attributes, add_extra, collection, merge_extra, or_null, single, v3},
 };
 use crate::{
-    app::{bootstrap::DEFAULT_DOMAIN, duplicate, new_id, not_found, tags},
+    app::{bootstrap::DEFAULT_DOMAIN, duplicate, inheritance::inherited, new_id, not_found, tags},
     store::{
         credentials,
         entities::{assignment, group, project, user},
@@ -270,7 +270,7 @@ async fn remove(app: &Shared, row: project::Model, kind: &str) -> Result<(), Api
     store::retry(async || {
         let tx = store::begin(&app.db).await?;
         assignment::Entity::delete_many()
-            .filter(assignment::Column::TargetKind.eq(kind))
+            .filter(assignment::Column::TargetKind.is_in([kind, inherited(kind)]))
             .filter(assignment::Column::TargetId.eq(&row.id))
             .exec(&tx)
             .await?;

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod credentials;
 pub mod ec2;
 pub mod fernet;
+pub mod inheritance;
 pub mod keys;
 pub mod passwords;
 pub mod payload;
