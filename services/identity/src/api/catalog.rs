@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     app::{duplicate, new_id, not_found},
-    store::entities::{endpoint, region, service},
+    store::{
+        entities::{endpoint, region, service},
+        limits,
+    },
 };
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
@@ -129,6 +132,7 @@ pub async fn delete_service(
             .filter(endpoint::Column::ServiceId.eq(&id))
             .exec(&tx)
             .await?;
+        limits::remove_of(&tx, limits::registered::Column::ServiceId, &id).await?;
         row.clone().delete(&tx).await?;
         tx.commit().await
     })
@@ -401,6 +405,12 @@ pub async fn delete_region(
             ),
         ));
     }
-    row.delete(&app.db).await?;
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        limits::remove_of(&tx, limits::registered::Column::RegionId, &id).await?;
+        row.clone().delete(&tx).await?;
+        tx.commit().await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,7 +9,9 @@ mod credentials;
 mod ec2;
 mod grants;
 mod groups;
+mod limits;
 mod projects;
+mod registered_limits;
 mod roles;
 mod tags;
 mod trusts;
@@ -491,6 +493,8 @@ fn routes() -> Vec<Route<Shared>> {
     rows.extend(credentials::routes());
     rows.extend(ec2::routes());
     rows.extend(tags::routes());
+    rows.extend(registered_limits::routes());
+    rows.extend(limits::routes());
     rows
 }
 

@@ -9,6 +9,7 @@ use crate::{
     store::{
         credentials,
         entities::{assignment, group, project, user},
+        limits::limit,
         tags as stored_tags,
     },
 };
@@ -275,6 +276,12 @@ async fn remove(app: &Shared, row: project::Model, kind: &str) -> Result<(), Api
             .exec(&tx)
             .await?;
         stored_tags::replace(&tx, &row.id, &[]).await?;
+        for owner in [limit::Column::ProjectId, limit::Column::DomainId] {
+            limit::Entity::delete_many()
+                .filter(owner.eq(&row.id))
+                .exec(&tx)
+                .await?;
+        }
         credentials::Entity::delete_many()
             .filter(credentials::Column::ProjectId.eq(&row.id))
             .exec(&tx)

@@ -18,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(super::trusts::Migration),
             Box::new(super::credentials::Migration),
             Box::new(super::tags::Migration),
+            Box::new(super::limits::Migration),
         ]
     }
 }

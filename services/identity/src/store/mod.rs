@@ -2,6 +2,7 @@
 
 pub mod credentials;
 pub mod entities;
+pub mod limits;
 mod migrations;
 pub mod tags;
 pub mod trusts;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod credentials;
+mod limits;
 mod roles;
 mod tags;
 mod trusts;
