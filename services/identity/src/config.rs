@@ -14,6 +14,9 @@ pub struct Config {
     /// How credentials are kept.
     #[serde(default)]
     pub credential: CredentialConfig,
+    /// What projects see of the catalogue.
+    #[serde(default)]
+    pub catalog: CatalogConfig,
     /// What must exist before anybody can log in.
     pub bootstrap: Bootstrap,
 }
@@ -24,6 +27,7 @@ impl Config {
         Config {
             token: TokenConfig::default(),
             credential: CredentialConfig::default(),
+            catalog: CatalogConfig::default(),
             bootstrap,
         }
     }
@@ -86,6 +90,27 @@ impl Default for CredentialConfig {
 
 fn default_auth_minutes() -> u16 {
     15
+}
+
+/// `[catalog]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogConfig {
+    /// Whether a project that no endpoint is associated with (OS-EP-FILTER) sees all of them, or none.
+    #[serde(default = "yes")]
+    pub return_all_endpoints_if_no_filter: bool,
+}
+
+impl Default for CatalogConfig {
+    fn default() -> Self {
+        CatalogConfig {
+            return_all_endpoints_if_no_filter: true,
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `[bootstrap]`

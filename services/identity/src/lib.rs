@@ -7,7 +7,9 @@ mod app;
 mod config;
 mod store;
 
-pub use config::{Bootstrap, BootstrapService, Config, CredentialConfig, TokenConfig};
+pub use config::{
+    Bootstrap, BootstrapService, CatalogConfig, Config, CredentialConfig, TokenConfig,
+};
 
 use service_kit::{Context, Service, StartError};
 use std::{
@@ -36,6 +38,7 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         keys,
         credential_keys,
         ec2_skew: Duration::from_secs(u64::from(config.credential.auth_minutes) * 60),
+        all_endpoints_without_filter: config.catalog.return_all_endpoints_if_no_filter,
         token_life: Duration::from_secs(config.token.expiration_seconds),
         public_url: ctx.public_url.clone(),
     });

@@ -120,7 +120,8 @@ pub async fn catalog(
         ));
     }
     let project = Some(context.project_id.as_str()).filter(|id| !id.is_empty());
-    let catalog = crate::app::catalog::catalog(&app.db, &context.user_id, project).await?;
+    let all = app.all_endpoints_without_filter;
+    let catalog = crate::app::catalog::catalog(&app.db, &context.user_id, project, all).await?;
     Ok(Json(
         json!({"catalog": catalog, "links": {"self": format!("{}/auth/catalog", v3(&app, &headers))}}),
     ))

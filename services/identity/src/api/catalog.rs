@@ -7,6 +7,7 @@ use super::{
 use crate::{
     app::{duplicate, new_id, not_found},
     store::{
+        endpoint_filter,
         entities::{endpoint, region, service},
         limits,
     },
@@ -128,6 +129,12 @@ pub async fn delete_service(
     let row = find_service(&app, &id).await?;
     store::retry(async || {
         let tx = store::begin(&app.db).await?;
+        let endpoints = endpoint::Entity::find()
+            .filter(endpoint::Column::ServiceId.eq(&id))
+            .all(&tx)
+            .await?;
+        let endpoints: Vec<String> = endpoints.into_iter().map(|row| row.id).collect();
+        endpoint_filter::forget_endpoints(&tx, &endpoints).await?;
         endpoint::Entity::delete_many()
             .filter(endpoint::Column::ServiceId.eq(&id))
             .exec(&tx)
@@ -287,7 +294,14 @@ pub async fn delete_endpoint(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    find_endpoint(&app, &id).await?.delete(&app.db).await?;
+    let row = find_endpoint(&app, &id).await?;
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        endpoint_filter::forget_endpoints(&tx, std::slice::from_ref(&id)).await?;
+        row.clone().delete(&tx).await?;
+        tx.commit().await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

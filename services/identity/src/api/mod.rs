@@ -7,6 +7,7 @@ mod body;
 mod catalog;
 mod credentials;
 mod ec2;
+mod endpoint_filter;
 mod grants;
 mod groups;
 mod limits;
@@ -495,6 +496,7 @@ fn routes() -> Vec<Route<Shared>> {
     rows.extend(tags::routes());
     rows.extend(registered_limits::routes());
     rows.extend(limits::routes());
+    rows.extend(endpoint_filter::routes());
     rows
 }
 
@@ -520,6 +522,7 @@ mod tests {
             keys: TokenKeys::open(&folder.path().join("keys")).unwrap(),
             credential_keys: Fernet::derived(b"secret", "credentials"),
             ec2_skew: Duration::from_secs(900),
+            all_endpoints_without_filter: true,
             token_life: Duration::from_secs(60),
             public_url: "http://127.0.0.1:5000".to_owned(),
         });

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     app::{bootstrap::DEFAULT_DOMAIN, duplicate, inheritance::inherited, new_id, not_found, tags},
     store::{
-        credentials,
+        credentials, endpoint_filter,
         entities::{assignment, group, project, user},
         limits::limit,
         tags as stored_tags,
@@ -282,6 +282,7 @@ async fn remove(app: &Shared, row: project::Model, kind: &str) -> Result<(), Api
                 .exec(&tx)
                 .await?;
         }
+        endpoint_filter::forget_project(&tx, &row.id).await?;
         credentials::Entity::delete_many()
             .filter(credentials::Column::ProjectId.eq(&row.id))
             .exec(&tx)

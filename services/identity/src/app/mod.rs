@@ -4,6 +4,7 @@ pub mod bootstrap;
 pub mod catalog;
 pub mod credentials;
 pub mod ec2;
+pub mod endpoint_filter;
 pub mod fernet;
 pub mod inheritance;
 pub mod keys;
@@ -30,6 +31,8 @@ pub struct App {
     pub credential_keys: Fernet,
     /// How far a signed request's time may be from ours.
     pub ec2_skew: Duration,
+    /// Whether a project that no endpoint is associated with sees all of them.
+    pub all_endpoints_without_filter: bool,
     /// How long a token lives.
     pub token_life: Duration,
     /// `http://HOST:5000`, for links when a request names no host.

@@ -585,7 +585,9 @@ impl App {
                 return Ok(None);
             }
             if with_catalog {
-                token.catalog = Some(catalog::catalog(&self.db, &user.id, project_id).await?);
+                let all = self.all_endpoints_without_filter;
+                let catalog = catalog::catalog(&self.db, &user.id, project_id, all).await?;
+                token.catalog = Some(catalog);
             }
         }
         let domain = self.domain_ref(&user.domain_id).await?.unwrap_or_default();

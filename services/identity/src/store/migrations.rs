@@ -19,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(super::credentials::Migration),
             Box::new(super::tags::Migration),
             Box::new(super::limits::Migration),
+            Box::new(super::endpoint_filter::Migration),
         ]
     }
 }

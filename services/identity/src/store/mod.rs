@@ -1,6 +1,7 @@
 //! Identity's tables.
 
 pub mod credentials;
+pub mod endpoint_filter;
 pub mod entities;
 pub mod limits;
 mod migrations;

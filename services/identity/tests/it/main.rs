@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod credentials;
+mod endpoint_filter;
 mod limits;
 mod roles;
 mod tags;
