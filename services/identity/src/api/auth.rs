@@ -8,8 +8,8 @@ use super::{
 use crate::{
     app::{
         not_found,
+        proofs::AuthRequest,
         roles::{assignments_of, targets_of},
-        tokens::AuthRequest,
     },
     store::entities::project,
 };

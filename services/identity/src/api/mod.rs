@@ -127,7 +127,8 @@ fn routes() -> Vec<Route<Shared>> {
             Method::POST,
             "/v3/users/{user_id}/password",
             "change_password",
-            Authenticated,
+            // The old password is the proof: one that has expired gives no token.
+            Public,
             users::change_password,
         ),
         Route::new(
@@ -504,7 +505,7 @@ fn routes() -> Vec<Route<Shared>> {
 mod tests {
     use super::*;
     use crate::{
-        app::{App, fernet::Fernet, keys::TokenKeys},
+        app::{App, fernet::Fernet, keys::TokenKeys, password_rules::PasswordRules},
         store::Migrator,
     };
     use service_kit::{store, testing};
@@ -521,6 +522,8 @@ mod tests {
             db,
             keys: TokenKeys::open(&folder.path().join("keys")).unwrap(),
             credential_keys: Fernet::derived(b"secret", "credentials"),
+            password_rules: PasswordRules::default(),
+            totp_previous_windows: 1,
             ec2_skew: Duration::from_secs(900),
             all_endpoints_without_filter: true,
             token_life: Duration::from_secs(60),

@@ -39,7 +39,7 @@ pub struct SignedRequest {
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum Text {
-    Text(String),
+    String(String),
     Number(i64),
     Flag(bool),
 }
@@ -47,7 +47,7 @@ enum Text {
 impl Text {
     fn get(&self) -> String {
         match self {
-            Text::Text(text) => text.clone(),
+            Text::String(text) => text.clone(),
             Text::Number(number) => number.to_string(),
             Text::Flag(flag) => flag.to_string(),
         }

@@ -1,5 +1,6 @@
 //! Identity's logic: tokens, roles, catalogue, bootstrap. Knows no HTTP beyond the faults it gives.
 
+pub mod accounts;
 pub mod bootstrap;
 pub mod catalog;
 pub mod credentials;
@@ -8,11 +9,14 @@ pub mod endpoint_filter;
 pub mod fernet;
 pub mod inheritance;
 pub mod keys;
+pub mod password_rules;
 pub mod passwords;
 pub mod payload;
+pub mod proofs;
 pub mod roles;
 pub mod tags;
 pub mod tokens;
+pub mod totp;
 pub mod trusts;
 
 use fernet::Fernet;
@@ -29,6 +33,10 @@ pub struct App {
     pub keys: TokenKeys,
     /// Seals what credentials hold.
     pub credential_keys: Fernet,
+    /// What passwords must be like.
+    pub password_rules: password_rules::PasswordRules,
+    /// So many one-time passwords before the current one are accepted.
+    pub totp_previous_windows: u64,
     /// How far a signed request's time may be from ours.
     pub ec2_skew: Duration,
     /// Whether a project that no endpoint is associated with sees all of them.

@@ -20,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(super::tags::Migration),
             Box::new(super::limits::Migration),
             Box::new(super::endpoint_filter::Migration),
+            Box::new(super::accounts::Migration),
         ]
     }
 }

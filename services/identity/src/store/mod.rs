@@ -1,5 +1,6 @@
 //! Identity's tables.
 
+pub mod accounts;
 pub mod credentials;
 pub mod endpoint_filter;
 pub mod entities;

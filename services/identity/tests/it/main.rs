@@ -5,6 +5,7 @@
 mod credentials;
 mod endpoint_filter;
 mod limits;
+mod passwords;
 mod roles;
 mod tags;
 mod trusts;
