@@ -48,6 +48,16 @@ pub async fn create(
     ))
 }
 
+/// Who does not know of access rules would not hold them: to them a token that has some is none.
+fn knows_access_rules(envelope: &TokenEnvelope, headers: &HeaderMap) -> Result<(), ApiError> {
+    let credential = envelope.token.application_credential.as_ref();
+    let has_rules = credential.is_some_and(|credential| credential.get("access_rules").is_some());
+    if has_rules && !headers.contains_key("openstack-identity-access-rules") {
+        return Err(not_found("token", "(not valid)"));
+    }
+    Ok(())
+}
+
 /// The token in `X-Subject-Token`: one's own, or anybody's for services and admins.
 async fn subject(
     app: &Shared,
@@ -85,6 +95,7 @@ pub async fn show(
 ) -> Result<impl IntoResponse, ApiError> {
     let with_catalog = query.get("nocatalog").is_none();
     let (text, envelope) = subject(&app, &context, &headers, with_catalog).await?;
+    knows_access_rules(&envelope, &headers)?;
     Ok(([(SUBJECT, secret_header(&text)?)], Json(envelope)))
 }
 
@@ -93,9 +104,9 @@ pub async fn check(
     context: RequestContext,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    subject(&app, &context, &headers, false)
-        .await
-        .map(|_| StatusCode::OK)
+    let (_, envelope) = subject(&app, &context, &headers, false).await?;
+    knows_access_rules(&envelope, &headers)?;
+    Ok(StatusCode::OK)
 }
 
 pub async fn revoke(

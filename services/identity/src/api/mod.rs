@@ -1,5 +1,6 @@
 //! Identity's HTTP side: the route table, and what its handlers share.
 
+mod access_rules;
 mod application_credentials;
 mod assignments;
 mod auth;
@@ -11,6 +12,7 @@ mod endpoint_filter;
 mod grants;
 mod groups;
 mod limits;
+mod policies;
 mod projects;
 mod registered_limits;
 mod roles;
@@ -498,6 +500,8 @@ fn routes() -> Vec<Route<Shared>> {
     rows.extend(registered_limits::routes());
     rows.extend(limits::routes());
     rows.extend(endpoint_filter::routes());
+    rows.extend(access_rules::routes());
+    rows.extend(policies::routes());
     rows
 }
 

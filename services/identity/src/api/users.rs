@@ -12,6 +12,7 @@ use crate::{
         passwords, roles::groups_of, tokens::short_time,
     },
     store::{
+        access_rules,
         accounts::{self, account},
         credentials,
         entities::{application_credential, assignment, group, membership, user},
@@ -292,6 +293,7 @@ pub async fn delete(
             .exec(&tx)
             .await?;
         accounts::forget(&tx, &id).await?;
+        access_rules::forget_user(&tx, &id).await?;
         for party in [trusts::Column::TrustorUserId, trusts::Column::TrusteeUserId] {
             trusts::Entity::delete_many()
                 .filter(party.eq(&id))

@@ -1,5 +1,6 @@
 //! Identity's logic: tokens, roles, catalogue, bootstrap. Knows no HTTP beyond the faults it gives.
 
+pub mod access_rules;
 pub mod accounts;
 pub mod bootstrap;
 pub mod catalog;

@@ -5,12 +5,14 @@
 use crate::{
     app::{
         App,
+        access_rules::view as rule_view,
         catalog, new_id, not_found, now_micros,
         payload::{Payload, TokenScope},
         proofs::{AuthRequest, EC2, Proof, Reference, method_names},
         roles::{self, Target},
     },
     store::{
+        access_rules,
         entities::{application_credential, project, revocation, user},
     },
 };
@@ -297,8 +299,14 @@ impl App {
                 let kept: Vec<String> = serde_json::from_str(&row.roles).unwrap_or_default();
                 let kept = roles::expand(&self.db, kept).await?;
                 token.roles.retain(|role| kept.contains(role));
-                token.application_credential =
-                    Some(json!({"id": row.id, "name": row.name, "restricted": !row.unrestricted}));
+                let mut view =
+                    json!({"id": row.id, "name": row.name, "restricted": !row.unrestricted});
+                let mut rules = access_rules::of(&self.db, &[&row.id]).await?;
+                if let Some(rules) = rules.remove(&row.id) {
+                    let rules: Vec<Value> = rules.iter().map(rule_view).collect();
+                    view["access_rules"] = rules.into();
+                }
+                token.application_credential = Some(view);
             }
             if token.roles.is_empty() {
                 return Ok(None);

@@ -21,6 +21,8 @@ impl MigratorTrait for Migrator {
             Box::new(super::limits::Migration),
             Box::new(super::endpoint_filter::Migration),
             Box::new(super::accounts::Migration),
+            Box::new(super::access_rules::Migration),
+            Box::new(super::policies::Migration),
         ]
     }
 }

@@ -1,11 +1,13 @@
 //! Identity's tables.
 
+pub mod access_rules;
 pub mod accounts;
 pub mod credentials;
 pub mod endpoint_filter;
 pub mod entities;
 pub mod limits;
 mod migrations;
+pub mod policies;
 pub mod tags;
 pub mod trusts;
 

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access_rules;
 mod credentials;
 mod endpoint_filter;
 mod limits;
 mod passwords;
+mod policies;
 mod roles;
 mod tags;
 mod trusts;
