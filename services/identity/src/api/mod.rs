@@ -506,37 +506,4 @@ fn routes() -> Vec<Route<Shared>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        app::{App, fernet::Fernet, keys::TokenKeys, password_rules::PasswordRules},
-        store::Migrator,
-    };
-    use service_kit::{store, testing};
-    use std::time::Duration;
-
-    #[tokio::test]
-    async fn every_row_wants_a_token() {
-        let folder = tempfile::tempdir().unwrap();
-        let db = store::connect(&format!("sqlite://{}/identity.db", folder.path().display()))
-            .await
-            .unwrap();
-        store::migrate::<Migrator>(&db).await.unwrap();
-        let app = Arc::new(App {
-            db,
-            keys: TokenKeys::open(&folder.path().join("keys")).unwrap(),
-            credential_keys: Fernet::derived(b"secret", "credentials"),
-            password_rules: PasswordRules::default(),
-            totp_previous_windows: 1,
-            ec2_skew: Duration::from_secs(900),
-            all_endpoints_without_filter: true,
-            token_life: Duration::from_secs(60),
-            public_url: "http://127.0.0.1:5000".to_owned(),
-        });
-        let router = api().into_router(Arc::clone(&app), app, "http://127.0.0.1:5000/v3");
-        assert_eq!(
-            testing::rows_open_without_token(&api(), &router).await,
-            Vec::<String>::new()
-        );
-    }
-}
+mod matrix;
