@@ -15,6 +15,7 @@ mod limits;
 mod policies;
 mod projects;
 mod registered_limits;
+mod revocations;
 mod roles;
 mod tags;
 mod trusts;
@@ -502,6 +503,7 @@ fn routes() -> Vec<Route<Shared>> {
     rows.extend(endpoint_filter::routes());
     rows.extend(access_rules::routes());
     rows.extend(policies::routes());
+    rows.extend(revocations::routes());
     rows
 }
 

@@ -14,6 +14,7 @@ use crate::{
     store::{
         access_rules,
         entities::{application_credential, project, revocation, user},
+        revocation_times,
     },
 };
 use async_trait::async_trait;
@@ -347,20 +348,39 @@ impl App {
         let Some(audit_id) = payload.audit_ids.first() else {
             return Ok(());
         };
+        let (audit_id, now) = (audit_text(audit_id), now_micros());
+        let expires_at = payload.expires_at / 1_000_000;
         let row = revocation::ActiveModel {
-            audit_id: Set(audit_text(audit_id)),
-            expires_at: Set(payload.expires_at / 1_000_000),
+            audit_id: Set(audit_id.clone()),
+            expires_at: Set(expires_at),
         };
-        match revocation::Entity::insert(row)
-            .exec_without_returning(&self.db)
-            .await
-        {
+        let time = revocation_times::ActiveModel {
+            audit_id: Set(audit_id),
+            revoked_at: Set(now),
+            expires_at: Set(expires_at),
+        };
+        let revoked = store::retry(async || {
+            let tx = store::begin(&self.db).await?;
+            revocation::Entity::insert(row.clone())
+                .exec_without_returning(&tx)
+                .await?;
+            revocation_times::Entity::insert(time.clone())
+                .exec_without_returning(&tx)
+                .await?;
+            tx.commit().await
+        })
+        .await;
+        match revoked {
             Err(error) if !store::is_duplicate(&error) => return Err(error.into()),
             _ => {}
         }
-        // Expired tokens need no row any more.
+        // Expired tokens need no rows any more.
         revocation::Entity::delete_many()
-            .filter(revocation::Column::ExpiresAt.lt(now_micros() / 1_000_000))
+            .filter(revocation::Column::ExpiresAt.lt(now / 1_000_000))
+            .exec(&self.db)
+            .await?;
+        revocation_times::Entity::delete_many()
+            .filter(revocation_times::Column::ExpiresAt.lt(now / 1_000_000))
             .exec(&self.db)
             .await?;
         Ok(())

@@ -23,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(super::accounts::Migration),
             Box::new(super::access_rules::Migration),
             Box::new(super::policies::Migration),
+            Box::new(super::revocation_times::Migration),
         ]
     }
 }

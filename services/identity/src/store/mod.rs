@@ -8,6 +8,7 @@ pub mod entities;
 pub mod limits;
 mod migrations;
 pub mod policies;
+pub mod revocation_times;
 pub mod tags;
 pub mod trusts;
 

@@ -8,6 +8,7 @@ mod endpoint_filter;
 mod limits;
 mod passwords;
 mod policies;
+mod revocations;
 mod roles;
 mod tags;
 mod trusts;
