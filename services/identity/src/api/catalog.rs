@@ -379,6 +379,30 @@ pub async fn show_region(
     )))
 }
 
+/// A region's parent is there, and not below the region.
+async fn check_parent(app: &Shared, id: &str, parent: &str) -> Result<(), ApiError> {
+    let rows = region::Entity::find().all(&app.db).await?;
+    let above = |id: &str| {
+        let row = rows.iter().find(|row| row.id == id)?;
+        Some(row.parent_region_id.as_str())
+    };
+    let mut next = parent;
+    // No more steps than there are regions: a loop that is there already ends, too.
+    for _ in 0..=rows.len() {
+        if next.is_empty() {
+            return Ok(());
+        }
+        if next == id {
+            break;
+        }
+        next = above(next).ok_or_else(|| not_found("region", next))?;
+    }
+    Err(ApiError::bad_request(
+        "BadRequest",
+        format!("The specified parent region {parent} would create a circular region hierarchy."),
+    ))
+}
+
 pub async fn update_region(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -391,6 +415,7 @@ pub async fn update_region(
         row.description = Set(description);
     }
     if let Some(parent) = given.nullable("parent_region_id")? {
+        check_parent(&app, &id, &parent).await?;
         row.parent_region_id = Set(parent);
     }
     let row = row.update(&app.db).await?;

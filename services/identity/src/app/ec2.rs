@@ -97,7 +97,7 @@ impl SignedRequest {
                 NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), "%Y-%m-%dT%H:%M:%S%.f")
             }
             (None, Some(text)) => NaiveDateTime::parse_from_str(&text, "%Y%m%dT%H%M%SZ"),
-            // Version 2 may say `Expires` instead, and a request without any time is as upstream's.
+            // Version 2 may say `Expires` instead. Without any time a request could be sent again for ever.
             (None, None) => return self.check_expires(now),
         };
         let at = at.map_err(|_| Refusal::Format)?.and_utc();
@@ -315,6 +315,31 @@ mod tests {
             check(&unsigned, SECRET, "2011-10-03T15:20:00"),
             Err(Refusal::NoSignature)
         );
+        // Signed, but without a time.
+        let mut timeless = v2();
+        timeless["params"]
+            .as_object_mut()
+            .unwrap()
+            .remove("Timestamp");
+        let request: SignedRequest = serde_json::from_value(timeless.clone()).unwrap();
+        timeless["signature"] = request
+            .sign(SECRET, "elasticmapreduce.amazonaws.com")
+            .unwrap()
+            .into();
+        let got = check(&timeless, SECRET, "2011-10-03T15:20:00");
+        assert_eq!(got, Err(Refusal::Format));
+        for (expires, expected) in [
+            ("2011-10-03T15:30:00", Ok(())),
+            ("2011-10-03T15:10:00", Err(Refusal::Expired)),
+        ] {
+            timeless["params"]["Expires"] = expires.into();
+            let request: SignedRequest = serde_json::from_value(timeless.clone()).unwrap();
+            timeless["signature"] = request
+                .sign(SECRET, "elasticmapreduce.amazonaws.com")
+                .unwrap()
+                .into();
+            assert_eq!(check(&timeless, SECRET, "2011-10-03T15:20:00"), expected);
+        }
         for version in [json!("1"), json!(0), Value::String(String::new())] {
             let mut other = v2();
             other["params"]["SignatureVersion"] = version;

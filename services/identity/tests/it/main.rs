@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access_rules;
+mod catalog;
 mod credentials;
 mod endpoint_filter;
 mod limits;
