@@ -24,7 +24,9 @@ pub fn allow(token: &Token, service: &str, method: &str, path: &str) -> bool {
 enum Part {
     Byte(u8),
     /// `*`: any text within a segment, `{name}`: the same, but not nothing.
-    Segment { may_be_empty: bool },
+    Segment {
+        may_be_empty: bool,
+    },
     /// `**`: any text.
     Any,
 }
