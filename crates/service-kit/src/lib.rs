@@ -18,6 +18,7 @@
 //!
 //! The kit knows no service by name.
 
+mod access_rules;
 pub mod config;
 pub mod context;
 pub mod fault;

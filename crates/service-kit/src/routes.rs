@@ -5,6 +5,7 @@
 //! faults in the service's style. The rows stay iterable, so that a test can check each of them.
 
 use crate::{
+    access_rules,
     fault::{ApiError, FaultStyle},
     policy::{Rule, allows},
     request::RequestContext,
@@ -98,6 +99,7 @@ struct Edge {
 }
 
 struct Guard {
+    service_type: &'static str,
     operation: &'static str,
     rule: Rule,
     streaming: bool,
@@ -139,6 +141,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         let mut router: Router<S> = Router::new();
         for row in self.routes {
             let guard = Arc::new(Guard {
+                service_type: self.service_type,
                 operation: row.operation,
                 rule: row.rule,
                 streaming: row.streaming,
@@ -308,6 +311,10 @@ async fn authorize(guard: &Guard, request: &Parts) -> Result<RequestContext, Api
                 ApiError::unavailable("The identity service does not answer now.").with_cause(cause)
             }
         })?;
+    let (method, path) = (request.method.as_str(), request.uri.path());
+    if !access_rules::allow(&token, guard.service_type, method, path) {
+        return Err(unauthorized().with_cause("the token's access rules do not name the request"));
+    }
     if !allows(guard.rule, &token) {
         return Err(ApiError::policy(guard.operation));
     }

@@ -7,7 +7,10 @@ mod app;
 mod config;
 mod store;
 
-pub use config::{Bootstrap, BootstrapService, Config, TokenConfig};
+pub use config::{
+    Bootstrap, BootstrapService, CatalogConfig, Config, CredentialConfig, SecurityConfig,
+    TokenConfig, TotpConfig,
+};
 
 use service_kit::{Context, Service, StartError};
 use std::{
@@ -30,9 +33,22 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         what: format!("Fernet keys in `{}`", folder.display()),
         source,
     })?;
+    let credential_keys = app::credentials::keys(&config.credential, &ctx.data_dir)?;
+    let password_rules = app::password_rules::PasswordRules::new(&config.security_compliance)
+        .map_err(|reason| StartError::Config(format!("[security_compliance] {reason}")))?;
+    if config.totp.included_previous_windows > 10 {
+        return Err(StartError::Config(
+            "[totp] included_previous_windows: 10 is the most".to_owned(),
+        ));
+    }
     let app = Arc::new(app::App {
         db: ctx.db.clone(),
         keys,
+        credential_keys,
+        password_rules,
+        totp_previous_windows: u64::from(config.totp.included_previous_windows),
+        ec2_skew: Duration::from_secs(u64::from(config.credential.auth_minutes) * 60),
+        all_endpoints_without_filter: config.catalog.return_all_endpoints_if_no_filter,
         token_life: Duration::from_secs(config.token.expiration_seconds),
         public_url: ctx.public_url.clone(),
     });

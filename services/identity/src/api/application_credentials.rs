@@ -6,15 +6,45 @@ use super::{
     users::own,
 };
 use crate::{
-    app::{App, duplicate, not_found, passwords, tokens::time_text},
-    store::entities::application_credential,
+    app::{
+        App,
+        access_rules::{parse, view as rule_view},
+        duplicate, not_found, passwords,
+        tokens::time_text,
+    },
+    store::{
+        access_rules::{self, held},
+        entities::application_credential,
+    },
 };
 use axum::extract::State;
 use chrono::{NaiveDateTime, Utc};
 use http::{HeaderMap, StatusCode};
-use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait, QueryFilter};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait, QueryFilter,
+};
 use serde_json::{Value, json};
-use service_kit::{ApiError, Json, Path, Query, RequestContext};
+use service_kit::{ApiError, Json, Path, Query, RequestContext, store};
+
+/// Credentials with their access rules.
+async fn views(
+    app: &Shared,
+    rows: &[application_credential::Model],
+) -> Result<Vec<Value>, ApiError> {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let rules = access_rules::of(&app.db, &ids).await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let mut view = view(row);
+            if let Some(rules) = rules.get(&row.id) {
+                let rules: Vec<Value> = rules.iter().map(rule_view).collect();
+                view["access_rules"] = rules.into();
+            }
+            view
+        })
+        .collect())
+}
 
 fn view(row: &application_credential::Model) -> Value {
     let roles: Vec<String> = serde_json::from_str(&row.roles).unwrap_or_default();
@@ -56,7 +86,7 @@ pub async fn list(
         &path,
         &base,
         &query,
-        rows.iter().map(view).collect(),
+        views(&app, &rows).await?,
     ))
 }
 
@@ -132,6 +162,7 @@ pub async fn create(
                 })?
         }
     };
+    let wanted = parse(given.value("access_rules"))?;
     let row = application_credential::Model {
         id,
         name: given.required_name()?,
@@ -143,11 +174,33 @@ pub async fn create(
         unrestricted: given.flag("unrestricted")?.unwrap_or(false),
         expires_at,
     };
-    application_credential::Entity::insert(row.clone().into_active_model())
-        .exec_without_returning(&app.db)
-        .await
-        .map_err(duplicate("application credential", &row.name))?;
+    let rules = match &wanted {
+        Some(wanted) => app.access_rules(&user_id, wanted).await?,
+        None => Vec::new(),
+    };
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        application_credential::Entity::insert(row.clone().into_active_model())
+            .exec_without_returning(&tx)
+            .await?;
+        if !rules.is_empty() {
+            let held = rules.iter().map(|rule| held::ActiveModel {
+                application_credential_id: Set(row.id.clone()),
+                access_rule_id: Set(rule.id.clone()),
+            });
+            held::Entity::insert_many(held)
+                .exec_without_returning(&tx)
+                .await?;
+        }
+        tx.commit().await
+    })
+    .await
+    .map_err(duplicate("application credential", &row.name))?;
     let mut view = view(&row);
+    if wanted.is_some() {
+        let rules: Vec<Value> = rules.iter().map(rule_view).collect();
+        view["access_rules"] = rules.into();
+    }
     // Shown this once.
     view["secret"] = secret.into();
     let plural = format!("users/{user_id}/application_credentials");
@@ -182,12 +235,13 @@ pub async fn show(
 ) -> Result<Json<Value>, ApiError> {
     own(&context, &user_id, "identity:get_application_credential")?;
     let row = find(&app, &user_id, &id).await?;
+    let view = views(&app, &[row]).await?.pop().unwrap_or_default();
     let plural = format!("users/{user_id}/application_credentials");
     Ok(Json(single(
         "application_credential",
         &plural,
         &v3(&app, &headers),
-        view(&row),
+        view,
     )))
 }
 
@@ -197,6 +251,13 @@ pub async fn delete(
     Path((user_id, id)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     own(&context, &user_id, "identity:delete_application_credential")?;
-    find(&app, &user_id, &id).await?.delete(&app.db).await?;
+    let row = find(&app, &user_id, &id).await?;
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        access_rules::forget_credential(&tx, &id).await?;
+        row.clone().delete(&tx).await?;
+        tx.commit().await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -6,7 +6,11 @@ use super::{
     projects,
 };
 use crate::{
-    app::{not_found, roles::assignments_of, tokens::AuthRequest},
+    app::{
+        not_found,
+        proofs::AuthRequest,
+        roles::{assignments_of, targets_of},
+    },
     store::entities::project,
 };
 use axum::{extract::State, response::IntoResponse};
@@ -44,6 +48,16 @@ pub async fn create(
     ))
 }
 
+/// Who does not know of access rules would not hold them: to them a token that has some is none.
+fn knows_access_rules(envelope: &TokenEnvelope, headers: &HeaderMap) -> Result<(), ApiError> {
+    let credential = envelope.token.application_credential.as_ref();
+    let has_rules = credential.is_some_and(|credential| credential.get("access_rules").is_some());
+    if has_rules && !headers.contains_key("openstack-identity-access-rules") {
+        return Err(not_found("token", "(not valid)"));
+    }
+    Ok(())
+}
+
 /// The token in `X-Subject-Token`: one's own, or anybody's for services and admins.
 async fn subject(
     app: &Shared,
@@ -67,7 +81,7 @@ async fn subject(
     Ok((text.to_owned(), TokenEnvelope { token }))
 }
 
-fn secret_header(text: &str) -> Result<HeaderValue, ApiError> {
+pub fn secret_header(text: &str) -> Result<HeaderValue, ApiError> {
     let mut value = HeaderValue::from_str(text).map_err(ApiError::internal)?;
     value.set_sensitive(true);
     Ok(value)
@@ -81,6 +95,7 @@ pub async fn show(
 ) -> Result<impl IntoResponse, ApiError> {
     let with_catalog = query.get("nocatalog").is_none();
     let (text, envelope) = subject(&app, &context, &headers, with_catalog).await?;
+    knows_access_rules(&envelope, &headers)?;
     Ok(([(SUBJECT, secret_header(&text)?)], Json(envelope)))
 }
 
@@ -89,9 +104,9 @@ pub async fn check(
     context: RequestContext,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    subject(&app, &context, &headers, false)
-        .await
-        .map(|_| StatusCode::OK)
+    let (_, envelope) = subject(&app, &context, &headers, false).await?;
+    knows_access_rules(&envelope, &headers)?;
+    Ok(StatusCode::OK)
 }
 
 pub async fn revoke(
@@ -116,7 +131,8 @@ pub async fn catalog(
         ));
     }
     let project = Some(context.project_id.as_str()).filter(|id| !id.is_empty());
-    let catalog = crate::app::catalog::catalog(&app.db, &context.user_id, project).await?;
+    let all = app.all_endpoints_without_filter;
+    let catalog = crate::app::catalog::catalog(&app.db, &context.user_id, project, all).await?;
     Ok(Json(
         json!({"catalog": catalog, "links": {"self": format!("{}/auth/catalog", v3(&app, &headers))}}),
     ))
@@ -128,12 +144,7 @@ pub async fn targets(
     user_id: &str,
     kind: &str,
 ) -> Result<Vec<project::Model>, ApiError> {
-    let ids: Vec<String> = assignments_of(&app.db, user_id)
-        .await?
-        .into_iter()
-        .filter(|row| row.target_kind == kind)
-        .map(|row| row.target_id)
-        .collect();
+    let ids = targets_of(&app.db, user_id, kind).await?;
     let rows = project::Entity::find()
         .filter(project::Column::Id.is_in(ids))
         .filter(project::Column::Enabled.eq(true))
@@ -150,7 +161,7 @@ pub async fn projects(
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let rows = targets(&app, &context.user_id, "project").await?;
-    let views = rows.iter().map(projects::view).collect();
+    let views = projects::views(&app, &rows).await?;
     Ok(collection(
         "projects",
         "/auth/projects",

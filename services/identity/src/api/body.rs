@@ -7,6 +7,9 @@ use http::HeaderMap;
 use serde_json::{Map, Value, json};
 use service_kit::{ApiError, Json, Query, request::base_url};
 
+/// So many objects are made in one request.
+const MOST: usize = 1000;
+
 /// `http://HOST:5000/v3` as the client reached us.
 pub fn v3(app: &App, headers: &HeaderMap) -> String {
     format!("{}/v3", base_url(headers, &app.public_url))
@@ -32,6 +35,73 @@ impl Attributes {
                     "Expecting to find {kind} in request body. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error."
                 ),
             )),
+        }
+    }
+
+    /// Opens an envelope with a list: `{"limits": [{...}, ...]}`, one or more.
+    pub fn list(
+        plural: &'static str,
+        kind: &'static str,
+        Json(body): Json<Value>,
+    ) -> Result<Vec<Self>, ApiError> {
+        let refuse = || {
+            ApiError::bad_request(
+                "BadRequest",
+                format!(
+                    "Expecting to find {plural} in request body: a list of 1 to {MOST} objects."
+                ),
+            )
+        };
+        let list = body.get(plural).and_then(Value::as_array);
+        let list = list
+            .filter(|list| (1..=MOST).contains(&list.len()))
+            .ok_or_else(refuse)?;
+        list.iter()
+            .map(|item| {
+                let map = item.as_object().cloned().ok_or_else(refuse)?;
+                Ok(Attributes { kind, map })
+            })
+            .collect()
+    }
+
+    /// Refuses what has not been taken: for resources without further attributes.
+    pub fn finish(self) -> Result<(), ApiError> {
+        match self
+            .map
+            .keys()
+            .find(|name| *name != "id" && *name != "links")
+        {
+            None => Ok(()),
+            Some(name) => Err(ApiError::bad_request(
+                "BadRequest",
+                format!(
+                    "Additional properties are not allowed in {}: '{name}' was unexpected.",
+                    self.kind
+                ),
+            )),
+        }
+    }
+
+    /// The fault for an attribute that is not there.
+    pub fn missing(&self, name: &str) -> ApiError {
+        self.wrong(name, "a value: it is a required property")
+    }
+
+    /// A whole number within a range.
+    pub fn integer(
+        &mut self,
+        name: &str,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Result<Option<i64>, ApiError> {
+        match self.map.remove(name) {
+            None => Ok(None),
+            Some(value) => match value.as_i64().filter(|number| range.contains(number)) {
+                Some(number) => Ok(Some(number)),
+                None => {
+                    let expected = format!("an integer from {} to {}", range.start(), range.end());
+                    Err(self.wrong(name, &expected))
+                }
+            },
         }
     }
 

@@ -6,7 +6,11 @@ use super::{
 };
 use crate::{
     app::{duplicate, new_id, not_found},
-    store::entities::{endpoint, region, service},
+    store::{
+        endpoint_filter,
+        entities::{endpoint, region, service},
+        limits,
+    },
 };
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
@@ -125,10 +129,17 @@ pub async fn delete_service(
     let row = find_service(&app, &id).await?;
     store::retry(async || {
         let tx = store::begin(&app.db).await?;
+        let endpoints = endpoint::Entity::find()
+            .filter(endpoint::Column::ServiceId.eq(&id))
+            .all(&tx)
+            .await?;
+        let endpoints: Vec<String> = endpoints.into_iter().map(|row| row.id).collect();
+        endpoint_filter::forget_endpoints(&tx, &endpoints).await?;
         endpoint::Entity::delete_many()
             .filter(endpoint::Column::ServiceId.eq(&id))
             .exec(&tx)
             .await?;
+        limits::remove_of(&tx, limits::registered::Column::ServiceId, &id).await?;
         row.clone().delete(&tx).await?;
         tx.commit().await
     })
@@ -136,13 +147,15 @@ pub async fn delete_service(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn endpoint_view(row: &endpoint::Model) -> Value {
+/// An endpoint as the API prints it.
+pub fn endpoint_view(row: &endpoint::Model) -> Value {
     let region = or_null(&row.region_id);
     json!({"id": row.id, "service_id": row.service_id, "interface": row.interface, "region_id": region,
         "region": region, "url": row.url, "enabled": row.enabled})
 }
 
-async fn find_endpoint(app: &Shared, id: &str) -> Result<endpoint::Model, ApiError> {
+/// An endpoint, or 404.
+pub async fn find_endpoint(app: &Shared, id: &str) -> Result<endpoint::Model, ApiError> {
     endpoint::Entity::find_by_id(id)
         .one(&app.db)
         .await?
@@ -281,7 +294,14 @@ pub async fn delete_endpoint(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    find_endpoint(&app, &id).await?.delete(&app.db).await?;
+    let row = find_endpoint(&app, &id).await?;
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        endpoint_filter::forget_endpoints(&tx, std::slice::from_ref(&id)).await?;
+        row.clone().delete(&tx).await?;
+        tx.commit().await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -359,6 +379,30 @@ pub async fn show_region(
     )))
 }
 
+/// A region's parent is there, and not below the region.
+async fn check_parent(app: &Shared, id: &str, parent: &str) -> Result<(), ApiError> {
+    let rows = region::Entity::find().all(&app.db).await?;
+    let above = |id: &str| {
+        let row = rows.iter().find(|row| row.id == id)?;
+        Some(row.parent_region_id.as_str())
+    };
+    let mut next = parent;
+    // No more steps than there are regions: a loop that is there already ends, too.
+    for _ in 0..=rows.len() {
+        if next.is_empty() {
+            return Ok(());
+        }
+        if next == id {
+            break;
+        }
+        next = above(next).ok_or_else(|| not_found("region", next))?;
+    }
+    Err(ApiError::bad_request(
+        "BadRequest",
+        format!("The specified parent region {parent} would create a circular region hierarchy."),
+    ))
+}
+
 pub async fn update_region(
     State(app): State<Shared>,
     Path(id): Path<String>,
@@ -371,6 +415,7 @@ pub async fn update_region(
         row.description = Set(description);
     }
     if let Some(parent) = given.nullable("parent_region_id")? {
+        check_parent(&app, &id, &parent).await?;
         row.parent_region_id = Set(parent);
     }
     let row = row.update(&app.db).await?;
@@ -399,6 +444,12 @@ pub async fn delete_region(
             ),
         ));
     }
-    row.delete(&app.db).await?;
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        limits::remove_of(&tx, limits::registered::Column::RegionId, &id).await?;
+        row.clone().delete(&tx).await?;
+        tx.commit().await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }

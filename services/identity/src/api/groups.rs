@@ -155,13 +155,10 @@ pub async fn users(
         .all(&app.db)
         .await?;
     let path = format!("/groups/{id}/users");
-    Ok(collection(
-        "users",
-        &path,
-        &v3(&app, &headers),
-        &query,
-        rows.iter().map(users::view).collect(),
-    ))
+    let mut views = users::views(&app, &rows).await?;
+    let query = users::by_expiry(query, &mut views)?;
+    let base = v3(&app, &headers);
+    Ok(collection("users", &path, &base, &query, views))
 }
 
 pub async fn add(

@@ -5,8 +5,13 @@ use super::{
     body::{Attributes, add_extra, collection, merge_extra, or_null, single, v3},
 };
 use crate::{
-    app::{bootstrap::DEFAULT_DOMAIN, duplicate, new_id, not_found},
-    store::entities::{assignment, group, project, user},
+    app::{bootstrap::DEFAULT_DOMAIN, duplicate, inheritance::inherited, new_id, not_found, tags},
+    store::{
+        credentials, endpoint_filter,
+        entities::{assignment, group, project, user},
+        limits::limit,
+        tags as stored_tags,
+    },
 };
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
@@ -17,8 +22,17 @@ use sea_orm::{
 use serde_json::{Value, json};
 use service_kit::{ApiError, Json, Path, Query, RequestContext, store};
 
-/// A project as the API prints it.
-pub fn view(row: &project::Model) -> Value {
+/// Projects as the API prints them.
+pub async fn views(app: &Shared, rows: &[project::Model]) -> Result<Vec<Value>, ApiError> {
+    let mut tags = super::tags::of(app, rows).await?;
+    Ok(rows
+        .iter()
+        .map(|row| view(row, tags.remove(&row.id).unwrap_or_default()))
+        .collect())
+}
+
+/// A project with its tags.
+fn view(row: &project::Model, tags: Vec<String>) -> Value {
     let mut view = json!({
         "id": row.id,
         "name": row.name,
@@ -27,7 +41,7 @@ pub fn view(row: &project::Model) -> Value {
         "is_domain": row.is_domain,
         "enabled": row.enabled,
         "description": row.description,
-        "tags": [],
+        "tags": tags,
         "options": {},
     });
     add_extra(&mut view, &row.extra);
@@ -48,7 +62,8 @@ pub fn domain_view(row: &project::Model) -> Value {
     view
 }
 
-async fn find(app: &Shared, id: &str) -> Result<project::Model, ApiError> {
+/// A project, or 404.
+pub async fn find(app: &Shared, id: &str) -> Result<project::Model, ApiError> {
     let row = project::Entity::find_by_id(id)
         .one(&app.db)
         .await?
@@ -79,12 +94,24 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let rows = all(&app, false).await?;
+    let mut tags = super::tags::of(&app, &rows).await?;
+    let filter = tags::Filter::of(&query);
+    let views = rows
+        .iter()
+        .filter_map(|row| {
+            let tags = tags.remove(&row.id).unwrap_or_default();
+            filter.fits(&tags).then(|| view(row, tags))
+        })
+        .collect();
+    // Tags have filters of their own kind.
+    let rest = query.0.into_iter().filter(|(name, _)| name != "tags");
+    let query = Query(rest.collect());
     Ok(collection(
         "projects",
         "/projects",
         &v3(&app, &headers),
         &query,
-        rows.iter().map(view).collect(),
+        views,
     ))
 }
 
@@ -109,6 +136,7 @@ pub async fn create(
         },
     };
     find_domain(&app, &domain_id).await?;
+    let tags = given_tags(&mut given)?.unwrap_or_default();
     let row = project::Model {
         id: new_id(),
         name,
@@ -119,24 +147,41 @@ pub async fn create(
         description: given.nullable("description")?.unwrap_or_default(),
         extra: merge_extra("{}", given.extra()),
     };
-    insert(&app, &row, "project").await?;
+    insert(&app, &row, &tags, "project").await?;
     Ok((
         StatusCode::CREATED,
         Json(single(
             "project",
             "projects",
             &v3(&app, &headers),
-            view(&row),
+            view(&row, tags),
         )),
     ))
 }
 
-async fn insert(app: &Shared, row: &project::Model, what: &'static str) -> Result<(), ApiError> {
-    project::Entity::insert(row.clone().into_active_model())
-        .exec_without_returning(&app.db)
-        .await
-        .map(drop)
-        .map_err(duplicate(what, &row.name))
+fn given_tags(given: &mut Attributes) -> Result<Option<Vec<String>>, ApiError> {
+    match given.value("tags") {
+        None => Ok(None),
+        Some(value) => tags::parse(&value).map(Some),
+    }
+}
+
+async fn insert(
+    app: &Shared,
+    row: &project::Model,
+    tags: &[String],
+    what: &'static str,
+) -> Result<(), ApiError> {
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        project::Entity::insert(row.clone().into_active_model())
+            .exec_without_returning(&tx)
+            .await?;
+        stored_tags::replace(&tx, &row.id, tags).await?;
+        tx.commit().await
+    })
+    .await
+    .map_err(duplicate(what, &row.name))
 }
 
 pub async fn show(
@@ -148,12 +193,18 @@ pub async fn show(
     if !context.owns(&id) {
         return Err(ApiError::policy("identity:get_project"));
     }
-    Ok(Json(single(
-        "project",
-        "projects",
-        &v3(&app, &headers),
-        view(&find(&app, &id).await?),
-    )))
+    whole(&app, &headers, &find(&app, &id).await?).await
+}
+
+/// A project's answer.
+pub async fn whole(
+    app: &Shared,
+    headers: &HeaderMap,
+    row: &project::Model,
+) -> Result<Json<Value>, ApiError> {
+    let mut views = views(app, std::slice::from_ref(row)).await?;
+    let view = views.pop().unwrap_or_default();
+    Ok(Json(single("project", "projects", &v3(app, headers), view)))
 }
 
 /// What PATCH changes on a project or a domain.
@@ -163,6 +214,7 @@ async fn change(
     mut given: Attributes,
 ) -> Result<project::Model, ApiError> {
     let (old_name, extra, domain_id) = (row.name.clone(), row.extra.clone(), row.domain_id.clone());
+    let is_domain = row.is_domain;
     let mut row = row.into_active_model();
     if given.text("domain_id")?.is_some_and(|id| id != domain_id) {
         return Err(ApiError::bad_request(
@@ -180,10 +232,23 @@ async fn change(
     if let Some(description) = given.nullable("description")? {
         row.description = Set(description);
     }
+    let tags = if is_domain {
+        None
+    } else {
+        given_tags(&mut given)?
+    };
     row.extra = Set(merge_extra(&extra, given.extra()));
-    row.update(&app.db)
-        .await
-        .map_err(duplicate("project", &old_name))
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        let row = row.clone().update(&tx).await?;
+        if let Some(tags) = &tags {
+            stored_tags::replace(&tx, &row.id, tags).await?;
+        }
+        tx.commit().await?;
+        Ok(row)
+    })
+    .await
+    .map_err(duplicate("project", &old_name))
 }
 
 pub async fn update(
@@ -198,12 +263,7 @@ pub async fn update(
         Attributes::open("project", body)?,
     )
     .await?;
-    Ok(Json(single(
-        "project",
-        "projects",
-        &v3(&app, &headers),
-        view(&row),
-    )))
+    whole(&app, &headers, &row).await
 }
 
 /// Deletes a project or domain with the assignments on it.
@@ -211,8 +271,20 @@ async fn remove(app: &Shared, row: project::Model, kind: &str) -> Result<(), Api
     store::retry(async || {
         let tx = store::begin(&app.db).await?;
         assignment::Entity::delete_many()
-            .filter(assignment::Column::TargetKind.eq(kind))
+            .filter(assignment::Column::TargetKind.is_in([kind, inherited(kind)]))
             .filter(assignment::Column::TargetId.eq(&row.id))
+            .exec(&tx)
+            .await?;
+        stored_tags::replace(&tx, &row.id, &[]).await?;
+        for owner in [limit::Column::ProjectId, limit::Column::DomainId] {
+            limit::Entity::delete_many()
+                .filter(owner.eq(&row.id))
+                .exec(&tx)
+                .await?;
+        }
+        endpoint_filter::forget_project(&tx, &row.id).await?;
+        credentials::Entity::delete_many()
+            .filter(credentials::Column::ProjectId.eq(&row.id))
             .exec(&tx)
             .await?;
         row.clone().delete(&tx).await?;
@@ -271,7 +343,7 @@ pub async fn create_domain(
         description: given.nullable("description")?.unwrap_or_default(),
         extra: merge_extra("{}", given.extra()),
     };
-    insert(&app, &row, "domain").await?;
+    insert(&app, &row, &[], "domain").await?;
     Ok((
         StatusCode::CREATED,
         Json(single(

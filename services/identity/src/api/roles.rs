@@ -1,25 +1,26 @@
-//! `/v3/roles`, what roles imply, and who has them where.
+//! `/v3/roles`, and what roles imply. Who has them where is in `grants.rs` and `assignments.rs`.
 
 use super::{
     Shared,
     body::{Attributes, collection, or_null, single, v3},
-    groups, projects,
+    projects,
 };
 use crate::{
     app::{duplicate, new_id, not_found},
-    store::entities::{assignment, group, implied_role, project, role, user},
+    store::entities::{assignment, implied_role, role},
 };
 use axum::extract::State;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait,
     QueryFilter, QueryOrder,
 };
 use serde_json::{Value, json};
-use service_kit::{ApiError, Json, Path, Query, Route, Rule, store};
+use service_kit::{ApiError, Json, Path, Query, store};
 use std::collections::{BTreeMap, HashMap};
 
-fn view(row: &role::Model) -> Value {
+/// A role as the API prints it.
+pub fn view(row: &role::Model) -> Value {
     json!({
         "id": row.id,
         "name": row.name,
@@ -29,7 +30,8 @@ fn view(row: &role::Model) -> Value {
     })
 }
 
-async fn find(app: &Shared, id: &str) -> Result<role::Model, ApiError> {
+/// A role, or 404.
+pub async fn find(app: &Shared, id: &str) -> Result<role::Model, ApiError> {
     role::Entity::find_by_id(id)
         .one(&app.db)
         .await?
@@ -148,7 +150,8 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn roles_by_id(app: &Shared) -> Result<HashMap<String, role::Model>, ApiError> {
+/// Every role, by id.
+pub async fn roles_by_id(app: &Shared) -> Result<HashMap<String, role::Model>, ApiError> {
     let rows = role::Entity::find().all(&app.db).await?;
     Ok(rows.into_iter().map(|row| (row.id.clone(), row)).collect())
 }
@@ -203,13 +206,39 @@ pub async fn implied(
     ))
 }
 
+/// Whether one role may imply another: nobody becomes an administrator by way of a lesser role, and a domain's role does
+/// not get out of its domain.
+fn may_imply(prior: &role::Model, implied: &role::Model) -> Result<(), ApiError> {
+    if implied.name.eq_ignore_ascii_case("admin") {
+        return Err(ApiError::forbidden(
+            "Forbidden",
+            format!("{} cannot be an implied roles", implied.id),
+        ));
+    }
+    if !implied.domain_id.is_empty() && implied.domain_id != prior.domain_id {
+        return Err(ApiError::forbidden(
+            "Forbidden",
+            "A role of a domain can be implied only by a role of the same domain.",
+        ));
+    }
+    Ok(())
+}
+
+fn inference(prior: &role::Model, implied: &role::Model, base: &str) -> Json<Value> {
+    let link = format!("{base}/roles/{}/implies/{}", prior.id, implied.id);
+    Json(json!({
+        "role_inference": {"prior_role": brief(prior, base), "implies": brief(implied, base)},
+        "links": {"self": link},
+    }))
+}
+
 pub async fn imply(
     State(app): State<Shared>,
     Path((id, implied)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let base = v3(&app, &headers);
     let (prior, other) = (find(&app, &id).await?, find(&app, &implied).await?);
+    may_imply(&prior, &other)?;
     let row = implied_role::ActiveModel {
         prior_id: Set(id),
         implied_id: Set(implied),
@@ -221,373 +250,50 @@ pub async fn imply(
         Err(error) if !store::is_duplicate(&error) => return Err(error.into()),
         _ => {}
     }
-    let body = json!({"role_inference": {"prior_role": brief(&prior, &base), "implies": brief(&other, &base)}});
-    Ok((StatusCode::CREATED, Json(body)))
+    let body = inference(&prior, &other, &v3(&app, &headers));
+    Ok((StatusCode::CREATED, body))
+}
+
+async fn find_implied(
+    app: &Shared,
+    id: &str,
+    implied: &str,
+) -> Result<(role::Model, role::Model), ApiError> {
+    let ends = (find(app, id).await?, find(app, implied).await?);
+    let key = (id.to_owned(), implied.to_owned());
+    match implied_role::Entity::find_by_id(key).one(&app.db).await? {
+        Some(_) => Ok(ends),
+        None => Err(ApiError::not_found(
+            "NotFound",
+            format!("{id} does not imply {implied}"),
+        )),
+    }
+}
+
+pub async fn show_implied(
+    State(app): State<Shared>,
+    Path((id, implied)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    let (prior, implied) = find_implied(&app, &id, &implied).await?;
+    Ok(inference(&prior, &implied, &v3(&app, &headers)))
 }
 
 pub async fn check_implied(
     State(app): State<Shared>,
     Path((id, implied)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    match implied_role::Entity::find_by_id((id, implied.clone()))
-        .one(&app.db)
-        .await?
-    {
-        Some(_) => Ok(StatusCode::NO_CONTENT),
-        None => Err(not_found("implied role", &implied)),
-    }
+    find_implied(&app, &id, &implied).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub async fn unimply(
     State(app): State<Shared>,
     Path((id, implied)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let done = implied_role::Entity::delete_by_id((id, implied.clone()))
+    find_implied(&app, &id, &implied).await?;
+    implied_role::Entity::delete_by_id((id, implied))
         .exec(&app.db)
         .await?;
-    if done.rows_affected == 0 {
-        Err(not_found("implied role", &implied))
-    } else {
-        Ok(StatusCode::NO_CONTENT)
-    }
-}
-
-pub async fn assignments(
-    State(app): State<Shared>,
-    query: Query,
-    headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
-    let base = v3(&app, &headers);
-    let rows = assignment::Entity::find().all(&app.db).await?;
-    let names = if query.flag("include_names").unwrap_or(false) {
-        Some(Names::load(&app).await?)
-    } else {
-        None
-    };
-    let wanted = |name: &str, value: Option<&str>| {
-        query.get(name).is_none_or(|wanted| value == Some(wanted))
-    };
-    let list: Vec<Value> = rows
-        .iter()
-        .filter(|row| {
-            let actor = |kind| (row.actor_kind == kind).then_some(row.actor_id.as_str());
-            let target = |kind| (row.target_kind == kind).then_some(row.target_id.as_str());
-            wanted("user.id", actor("user"))
-                && wanted("group.id", actor("group"))
-                && wanted("role.id", Some(&row.role_id))
-                && wanted("scope.project.id", target("project"))
-                && wanted("scope.domain.id", target("domain"))
-                && (query.get("scope.system").is_none() || row.target_kind == "system")
-        })
-        .map(|row| {
-            let name = |kind: &str, id: &str| match &names {
-                Some(names) => names.describe(kind, id),
-                None => json!({ "id": id }),
-            };
-            let scope = match row.target_kind.as_str() {
-                "system" => json!({"system": {"all": true}}),
-                kind => json!({kind: name(kind, &row.target_id)}),
-            };
-            let place = match row.target_kind.as_str() {
-                "system" => "system".to_owned(),
-                kind => format!("{kind}s/{}", row.target_id),
-            };
-            let link = format!(
-                "{base}/{place}/{}s/{}/roles/{}",
-                row.actor_kind, row.actor_id, row.role_id
-            );
-            json!({
-                "role": name("role", &row.role_id),
-                row.actor_kind.as_str(): name(&row.actor_kind, &row.actor_id),
-                "scope": scope,
-                "links": {"assignment": link},
-            })
-        })
-        .collect();
-    Ok(Json(json!({"role_assignments": list,
-        "links": {"self": format!("{base}/role_assignments"), "previous": null, "next": null}})))
-}
-
-/// Names of everything that assignments mention.
-struct Names(HashMap<(&'static str, String), (String, String)>);
-
-impl Names {
-    async fn load(app: &Shared) -> Result<Names, ApiError> {
-        let mut names = HashMap::new();
-        for row in user::Entity::find().all(&app.db).await? {
-            names.insert(("user", row.id), (row.name, row.domain_id));
-        }
-        for row in group::Entity::find().all(&app.db).await? {
-            names.insert(("group", row.id), (row.name, row.domain_id));
-        }
-        for row in role::Entity::find().all(&app.db).await? {
-            names.insert(("role", row.id), (row.name, row.domain_id));
-        }
-        for row in project::Entity::find().all(&app.db).await? {
-            let kind = if row.is_domain { "domain" } else { "project" };
-            names.insert((kind, row.id), (row.name, row.domain_id));
-        }
-        Ok(Names(names))
-    }
-
-    fn describe(&self, kind: &str, id: &str) -> Value {
-        let kind = ["user", "group", "role", "project", "domain"]
-            .into_iter()
-            .find(|known| *known == kind);
-        let found = kind.and_then(|kind| self.0.get(&(kind, id.to_owned())));
-        let Some((name, domain_id)) = found else {
-            return json!({ "id": id });
-        };
-        if domain_id.is_empty() {
-            return json!({"id": id, "name": name});
-        }
-        let domain = self
-            .0
-            .get(&("domain", domain_id.clone()))
-            .map(|(name, _)| name.as_str())
-            .unwrap_or_default();
-        json!({"id": id, "name": name, "domain": {"id": domain_id, "name": domain}})
-    }
-}
-
-/// A grant's place in the table: who, where.
-#[derive(Clone, Copy)]
-struct Grant {
-    target_kind: &'static str,
-    actor_kind: &'static str,
-}
-
-impl Grant {
-    async fn check_ends(self, app: &Shared, target: &str, actor: &str) -> Result<(), ApiError> {
-        match self.actor_kind {
-            "user"
-                if user::Entity::find_by_id(actor)
-                    .one(&app.db)
-                    .await?
-                    .is_none() =>
-            {
-                return Err(not_found("user", actor));
-            }
-            "group" => {
-                groups::find(app, actor).await?;
-            }
-            _ => {}
-        }
-        if self.target_kind == "system" {
-            return Ok(());
-        }
-        let row = project::Entity::find_by_id(target).one(&app.db).await?;
-        match row.filter(|row| row.is_domain == (self.target_kind == "domain")) {
-            Some(_) => Ok(()),
-            None => Err(not_found(self.target_kind, target)),
-        }
-    }
-
-    fn key(
-        self,
-        target: &str,
-        actor: &str,
-        role: &str,
-    ) -> (String, String, String, String, String) {
-        (
-            self.actor_kind.to_owned(),
-            actor.to_owned(),
-            self.target_kind.to_owned(),
-            target.to_owned(),
-            role.to_owned(),
-        )
-    }
-
-    async fn list(
-        self,
-        app: &Shared,
-        headers: &HeaderMap,
-        target: &str,
-        actor: &str,
-    ) -> Result<Json<Value>, ApiError> {
-        self.check_ends(app, target, actor).await?;
-        let rows = assignment::Entity::find()
-            .filter(assignment::Column::ActorKind.eq(self.actor_kind))
-            .filter(assignment::Column::ActorId.eq(actor))
-            .filter(assignment::Column::TargetKind.eq(self.target_kind))
-            .filter(assignment::Column::TargetId.eq(target))
-            .all(&app.db)
-            .await?;
-        let by_id = roles_by_id(app).await?;
-        let views = rows
-            .iter()
-            .filter_map(|row| by_id.get(&row.role_id))
-            .map(view)
-            .collect();
-        Ok(collection(
-            "roles",
-            "/roles",
-            &v3(app, headers),
-            &Query::default(),
-            views,
-        ))
-    }
-
-    async fn add(
-        self,
-        app: &Shared,
-        target: &str,
-        actor: &str,
-        role: &str,
-    ) -> Result<StatusCode, ApiError> {
-        self.check_ends(app, target, actor).await?;
-        find(app, role).await?;
-        let (actor_kind, actor_id, target_kind, target_id, role_id) = self.key(target, actor, role);
-        let row = assignment::Model {
-            actor_kind,
-            actor_id,
-            target_kind,
-            target_id,
-            role_id,
-        };
-        match assignment::Entity::insert(row.into_active_model())
-            .exec_without_returning(&app.db)
-            .await
-        {
-            Err(error) if !store::is_duplicate(&error) => Err(error.into()),
-            _ => Ok(StatusCode::NO_CONTENT),
-        }
-    }
-
-    async fn check(
-        self,
-        app: &Shared,
-        target: &str,
-        actor: &str,
-        role: &str,
-    ) -> Result<StatusCode, ApiError> {
-        match assignment::Entity::find_by_id(self.key(target, actor, role))
-            .one(&app.db)
-            .await?
-        {
-            Some(_) => Ok(StatusCode::NO_CONTENT),
-            None => Err(not_found("role assignment", role)),
-        }
-    }
-
-    async fn remove(
-        self,
-        app: &Shared,
-        target: &str,
-        actor: &str,
-        role: &str,
-    ) -> Result<StatusCode, ApiError> {
-        let done = assignment::Entity::delete_by_id(self.key(target, actor, role))
-            .exec(&app.db)
-            .await?;
-        if done.rows_affected == 0 {
-            Err(not_found("role assignment", role))
-        } else {
-            Ok(StatusCode::NO_CONTENT)
-        }
-    }
-}
-
-/// The rows for one kind of target and one kind of actor. The system has no id in its path.
-fn grants(
-    target_kind: &'static str,
-    actor_kind: &'static str,
-    list: &'static str,
-    one: &'static str,
-) -> Vec<Route<Shared>> {
-    let grant = Grant {
-        target_kind,
-        actor_kind,
-    };
-    let ends = |mut parts: Vec<String>| -> (String, String, String) {
-        let role = parts.pop().unwrap_or_default();
-        let actor = parts.pop().unwrap_or_default();
-        (parts.pop().unwrap_or_else(|| "all".to_owned()), actor, role)
-    };
-    vec![
-        Route::new(
-            Method::GET,
-            list,
-            "list_grants",
-            Rule::Admin,
-            async move |State(app): State<Shared>,
-                        headers: HeaderMap,
-                        Path(mut parts): Path<Vec<String>>| {
-                let actor = parts.pop().unwrap_or_default();
-                let target = parts.pop().unwrap_or_else(|| "all".to_owned());
-                grant.list(&app, &headers, &target, &actor).await
-            },
-        ),
-        Route::new(
-            Method::PUT,
-            one,
-            "create_grant",
-            Rule::Admin,
-            async move |State(app): State<Shared>, Path(parts): Path<Vec<String>>| {
-                let (target, actor, role) = ends(parts);
-                grant.add(&app, &target, &actor, &role).await
-            },
-        ),
-        Route::new(
-            Method::GET,
-            one,
-            "check_grant",
-            Rule::Admin,
-            async move |State(app): State<Shared>, Path(parts): Path<Vec<String>>| {
-                let (target, actor, role) = ends(parts);
-                grant.check(&app, &target, &actor, &role).await
-            },
-        ),
-        Route::new(
-            Method::DELETE,
-            one,
-            "revoke_grant",
-            Rule::Admin,
-            async move |State(app): State<Shared>, Path(parts): Path<Vec<String>>| {
-                let (target, actor, role) = ends(parts);
-                grant.remove(&app, &target, &actor, &role).await
-            },
-        ),
-    ]
-}
-
-/// Who has which role where: project, domain or system × user or group.
-pub fn grant_routes() -> Vec<Route<Shared>> {
-    let mut rows = grants(
-        "project",
-        "user",
-        "/v3/projects/{id}/users/{actor}/roles",
-        "/v3/projects/{id}/users/{actor}/roles/{role}",
-    );
-    rows.extend(grants(
-        "project",
-        "group",
-        "/v3/projects/{id}/groups/{actor}/roles",
-        "/v3/projects/{id}/groups/{actor}/roles/{role}",
-    ));
-    rows.extend(grants(
-        "domain",
-        "user",
-        "/v3/domains/{id}/users/{actor}/roles",
-        "/v3/domains/{id}/users/{actor}/roles/{role}",
-    ));
-    rows.extend(grants(
-        "domain",
-        "group",
-        "/v3/domains/{id}/groups/{actor}/roles",
-        "/v3/domains/{id}/groups/{actor}/roles/{role}",
-    ));
-    rows.extend(grants(
-        "system",
-        "user",
-        "/v3/system/users/{actor}/roles",
-        "/v3/system/users/{actor}/roles/{role}",
-    ));
-    rows.extend(grants(
-        "system",
-        "group",
-        "/v3/system/groups/{actor}/roles",
-        "/v3/system/groups/{actor}/roles/{role}",
-    ));
-    rows
+    Ok(StatusCode::NO_CONTENT)
 }

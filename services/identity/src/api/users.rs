@@ -8,15 +8,19 @@ use super::{
 };
 use crate::{
     app::{
-        bootstrap::DEFAULT_DOMAIN, duplicate, new_id, not_found, now_micros, passwords,
-        roles::groups_of,
+        accounts::Options, bootstrap::DEFAULT_DOMAIN, duplicate, new_id, not_found, now_micros,
+        passwords, roles::groups_of, tokens::short_time,
     },
     store::{
+        access_rules,
+        accounts::{self, account},
+        credentials,
         entities::{application_credential, assignment, group, membership, user},
         trusts,
     },
 };
 use axum::extract::State;
+use chrono::NaiveDateTime;
 use http::{HeaderMap, StatusCode};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait,
@@ -24,22 +28,84 @@ use sea_orm::{
 };
 use serde_json::{Value, json};
 use service_kit::{ApiError, Json, Path, Query, RequestContext, store};
+use std::collections::HashMap;
 
-/// A user as the API prints it.
-pub fn view(row: &user::Model) -> Value {
+/// With more users than this, all accounts are read rather than those of a list of ids.
+const IDS: usize = 500;
+const TIME: &str = "%Y-%m-%dT%H:%M:%S%.f";
+const OPERATORS: [&str; 6] = ["lt", "lte", "gt", "gte", "eq", "neq"];
+
+/// Users as the API prints them.
+pub async fn views(app: &Shared, rows: &[user::Model]) -> Result<Vec<Value>, ApiError> {
+    let mut select = account::Entity::find();
+    if rows.len() <= IDS {
+        select = select.filter(account::Column::UserId.is_in(rows.iter().map(|row| &row.id)));
+    }
+    let accounts = select.all(&app.db).await?;
+    let by_id: HashMap<&str, &account::Model> = accounts
+        .iter()
+        .map(|row| (row.user_id.as_str(), row))
+        .collect();
+    Ok(rows
+        .iter()
+        .map(|row| view(row, by_id.get(row.id.as_str()).copied()))
+        .collect())
+}
+
+fn view(row: &user::Model, account: Option<&account::Model>) -> Value {
+    let expires_at = account.map_or(0, |account| account.password_expires_at);
+    let options = account.map(|account| Options::read(&account.options).0);
     let mut view = json!({
         "id": row.id,
         "name": row.name,
         "domain_id": row.domain_id,
         "enabled": row.enabled,
-        "password_expires_at": null,
-        "options": {},
+        "password_expires_at": (expires_at != 0).then(|| short_time(expires_at)),
+        "options": options.unwrap_or_default(),
     });
     if !row.default_project_id.is_empty() {
         view["default_project_id"] = or_null(&row.default_project_id);
     }
     add_extra(&mut view, &row.extra);
     view
+}
+
+async fn whole(app: &Shared, headers: &HeaderMap, row: &user::Model) -> Result<Value, ApiError> {
+    let view = views(app, std::slice::from_ref(row)).await?.pop();
+    let view = view.unwrap_or_default();
+    Ok(single("user", "users", &v3(app, headers), view))
+}
+
+/// Takes `password_expires_at=OPERATOR:TIME` out of a list's query, and the users out of the list that do not fit.
+pub fn by_expiry(query: Query, views: &mut Vec<Value>) -> Result<Query, ApiError> {
+    let (wanted, rest): (Vec<_>, Vec<_>) = query
+        .0
+        .into_iter()
+        .partition(|(name, _)| name == "password_expires_at");
+    for (_, text) in wanted {
+        let (operator, time) = text.split_once(':').unwrap_or(("eq", text.as_str()));
+        let time = NaiveDateTime::parse_from_str(time.trim_end_matches('Z'), TIME);
+        let (Ok(time), true) = (time, OPERATORS.contains(&operator)) else {
+            return Err(ApiError::bad_request(
+                "BadRequest",
+                "password_expires_at must be OPERATOR:TIME, with lt, lte, gt, gte, eq or neq and a time in ISO 8601.",
+            ));
+        };
+        views.retain(|view| {
+            let expires = view["password_expires_at"].as_str();
+            let expires = expires.and_then(|at| NaiveDateTime::parse_from_str(at, TIME).ok());
+            // One that never expires is not in question.
+            expires.is_some_and(|expires| match operator {
+                "lt" => expires < time,
+                "lte" => expires <= time,
+                "gt" => expires > time,
+                "gte" => expires >= time,
+                "neq" => expires != time,
+                _ => expires == time,
+            })
+        });
+    }
+    Ok(Query(rest))
 }
 
 async fn find(app: &Shared, id: &str) -> Result<user::Model, ApiError> {
@@ -67,13 +133,10 @@ pub async fn list(
         .order_by_asc(user::Column::Name)
         .all(&app.db)
         .await?;
-    Ok(collection(
-        "users",
-        "/users",
-        &v3(&app, &headers),
-        &query,
-        rows.iter().map(view).collect(),
-    ))
+    let mut views = views(&app, &rows).await?;
+    let query = by_expiry(query, &mut views)?;
+    let base = v3(&app, &headers);
+    Ok(collection("users", "/users", &base, &query, views))
 }
 
 pub async fn create(
@@ -84,10 +147,14 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let mut given = Attributes::open("user", body)?;
     let name = given.required_name()?;
-    let password_hash = match given.text("password")? {
-        Some(password) => passwords::hash(&password, passwords::ROUNDS).await?,
-        None => String::new(),
-    };
+    let password = given.text("password")?;
+    if let Some(password) = &password {
+        app.password_rules.check_strength(password)?;
+    }
+    let mut options = Options::default();
+    if let Some(given) = given.value("options") {
+        options.change(&given)?;
+    }
     let domain_id = match given.text("domain_id")? {
         Some(id) => id,
         None if context.domain.id.is_empty() => DEFAULT_DOMAIN.to_owned(),
@@ -100,17 +167,31 @@ pub async fn create(
         domain_id,
         default_project_id: given.nullable("default_project_id")?.unwrap_or_default(),
         enabled: given.flag("enabled")?.unwrap_or(true),
-        password_hash,
+        password_hash: match &password {
+            Some(password) => passwords::hash(password, passwords::ROUNDS).await?,
+            None => String::new(),
+        },
         tokens_valid_from: 0,
         extra: merge_extra("{}", given.extra()),
     };
-    user::Entity::insert(row.clone().into_active_model())
-        .exec_without_returning(&app.db)
-        .await
-        .map_err(duplicate("user", &row.name))?;
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        user::Entity::insert(row.clone().into_active_model())
+            .exec_without_returning(&tx)
+            .await?;
+        if password.is_some() {
+            app.password_was_set(&tx, &row.id, &row.password_hash, false, &options)
+                .await?;
+        } else if !options.0.is_empty() {
+            app.store_options(&tx, &row.id, &options).await?;
+        }
+        tx.commit().await
+    })
+    .await
+    .map_err(duplicate("user", &row.name))?;
     Ok((
         StatusCode::CREATED,
-        Json(single("user", "users", &v3(&app, &headers), view(&row))),
+        Json(whole(&app, &headers, &row).await?),
     ))
 }
 
@@ -121,12 +202,8 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     own(&context, &id, "identity:get_user")?;
-    Ok(Json(single(
-        "user",
-        "users",
-        &v3(&app, &headers),
-        view(&find(&app, &id).await?),
-    )))
+    let row = find(&app, &id).await?;
+    Ok(Json(whole(&app, &headers, &row).await?))
 }
 
 pub async fn update(
@@ -160,21 +237,35 @@ pub async fn update(
             row.tokens_valid_from = Set(now_micros());
         }
     }
+    let mut options = Options::read(&app.account(&id).await?.options);
+    let changed = given.value("options");
+    if let Some(changed) = &changed {
+        options.change(changed)?;
+    }
+    let mut new_hash = None;
     if let Some(password) = given.text("password")? {
-        row.password_hash = Set(passwords::hash(&password, passwords::ROUNDS).await?);
+        app.password_rules.check_strength(&password)?;
+        let hash = passwords::hash(&password, passwords::ROUNDS).await?;
+        row.password_hash = Set(hash.clone());
         row.tokens_valid_from = Set(now_micros());
+        new_hash = Some(hash);
     }
     row.extra = Set(merge_extra(&extra, given.extra()));
-    let row = row
-        .update(&app.db)
-        .await
-        .map_err(duplicate("user", &name))?;
-    Ok(Json(single(
-        "user",
-        "users",
-        &v3(&app, &headers),
-        view(&row),
-    )))
+    let row = store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        let row = row.clone().update(&tx).await?;
+        if let Some(hash) = &new_hash {
+            app.password_was_set(&tx, &id, hash, false, &options)
+                .await?;
+        } else if changed.is_some() {
+            app.store_options(&tx, &id, &options).await?;
+        }
+        tx.commit().await?;
+        Ok(row)
+    })
+    .await
+    .map_err(duplicate("user", &name))?;
+    Ok(Json(whole(&app, &headers, &row).await?))
 }
 
 pub async fn delete(
@@ -197,6 +288,12 @@ pub async fn delete(
             .filter(application_credential::Column::UserId.eq(&id))
             .exec(&tx)
             .await?;
+        credentials::Entity::delete_many()
+            .filter(credentials::Column::UserId.eq(&id))
+            .exec(&tx)
+            .await?;
+        accounts::forget(&tx, &id).await?;
+        access_rules::forget_user(&tx, &id).await?;
         for party in [trusts::Column::TrustorUserId, trusts::Column::TrusteeUserId] {
             trusts::Entity::delete_many()
                 .filter(party.eq(&id))
@@ -210,26 +307,18 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Without a token: the old password is the proof, and one that has expired gives no token.
 pub async fn change_password(
     State(app): State<Shared>,
-    context: RequestContext,
     Path(id): Path<String>,
     body: Json<Value>,
 ) -> Result<StatusCode, ApiError> {
-    own(&context, &id, "identity:change_password")?;
     let mut given = Attributes::open("user", body)?;
     let (old, new) = (
         given.required("original_password")?,
         given.required("password")?,
     );
-    let row = find(&app, &id).await?;
-    if !passwords::verify(&old, &row.password_hash).await? {
-        return Err(ApiError::unauthorized().with_cause("the original password is wrong"));
-    }
-    let mut row = row.into_active_model();
-    row.password_hash = Set(passwords::hash(&new, passwords::ROUNDS).await?);
-    row.tokens_valid_from = Set(now_micros());
-    row.update(&app.db).await?;
+    app.change_password(&id, &old, &new).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -249,7 +338,7 @@ pub async fn projects(
         &path,
         &v3(&app, &headers),
         &query,
-        rows.iter().map(projects::view).collect(),
+        projects::views(&app, &rows).await?,
     ))
 }
 

@@ -4,9 +4,12 @@
 //! taken over. Several controllers may run it at once.
 
 use crate::{
-    app::{App, new_id, now_micros, passwords},
+    app::{App, accounts::Options, new_id, now_micros, passwords},
     config::{Bootstrap, BootstrapService},
-    store::entities::{assignment, endpoint, implied_role, project, region, role, service, user},
+    store::{
+        accounts::account,
+        entities::{assignment, endpoint, implied_role, project, region, role, service, user},
+    },
 };
 use openstack_types::Interface;
 use sea_orm::{
@@ -220,6 +223,7 @@ impl App {
                 .one(&self.db)
         };
         if let Some(row) = find().await? {
+            self.exempt(&row.id).await?;
             if !passwords::verify(password.expose(), &row.password_hash).await? {
                 // The configuration is the truth for its own users: the old password was replaced.
                 let id = row.id.clone();
@@ -248,8 +252,22 @@ impl App {
                 .await,
         )?;
         let row = find().await?;
-        row.map(|row| row.id)
-            .ok_or_else(|| ApiError::internal("a user that was just made is gone"))
+        let row = row.ok_or_else(|| ApiError::internal("a user that was just made is gone"))?;
+        self.exempt(&row.id).await?;
+        Ok(row.id)
+    }
+
+    /// A user of the configuration has its options from the first; what an administrator has changed since stays.
+    async fn exempt(&self, user_id: &str) -> Result<(), ApiError> {
+        if account::Entity::find_by_id(user_id)
+            .one(&self.db)
+            .await?
+            .is_none()
+        {
+            self.store_options(&self.db, user_id, &Options::of_the_configuration())
+                .await?;
+        }
+        Ok(())
     }
 
     async fn ensure_assignment(

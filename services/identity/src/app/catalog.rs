@@ -2,29 +2,46 @@
 //!
 //! Does not know who asks.
 
+use super::endpoint_filter::Association;
 use crate::store::entities::{endpoint, service};
 use openstack_types::{CatalogEndpoint, CatalogService, Interface};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder};
 
-/// Enabled services with their enabled endpoints. URLs that need a project are left out
-/// without one, as upstream.
+/// Enabled services with their enabled endpoints; of a project that endpoints are associated with, those alone, and the
+/// services that have one. `otherwise_all` is what a project without any sees. URLs that need a project are left out without
+/// one, as upstream.
 pub async fn catalog(
     db: &DatabaseConnection,
     user_id: &str,
     project_id: Option<&str>,
+    otherwise_all: bool,
 ) -> Result<Vec<CatalogService>, DbErr> {
     let services = service::Entity::find()
         .filter(service::Column::Enabled.eq(true))
         .order_by_asc(service::Column::ServiceType)
         .all(db)
         .await?;
-    let endpoints = endpoint::Entity::find()
+    let mut endpoints = endpoint::Entity::find()
         .filter(endpoint::Column::Enabled.eq(true))
         .order_by_asc(endpoint::Column::Id)
         .all(db)
         .await?;
+    let mut filtered = false;
+    if let Some(id) = project_id {
+        let association = Association::of(db, id).await?;
+        if !otherwise_all || endpoints.iter().any(|row| association.holds(row)) {
+            endpoints.retain(|row| association.holds(row));
+            filtered = true;
+        }
+    }
     Ok(services
         .into_iter()
+        .filter(|row| {
+            !filtered
+                || endpoints
+                    .iter()
+                    .any(|endpoint| endpoint.service_id == row.id)
+        })
         .map(|row| CatalogService {
             endpoints: endpoints
                 .iter()

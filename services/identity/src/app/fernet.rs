@@ -7,6 +7,7 @@ use base64::{
     Engine,
     engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD},
 };
+use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::{
@@ -68,6 +69,23 @@ impl Fernet {
             Err(error) => return Err(error),
         }
         Self::read(folder)
+    }
+
+    /// One key, derived from a secret; `purpose` keeps keys apart that come from the same secret (RFC 5869).
+    pub fn derived(secret: &[u8], purpose: &str) -> Fernet {
+        let mut signing = [0; 16];
+        let mut encryption = [0; 16];
+        let hkdf = Hkdf::<Sha256>::new(None, secret);
+        for (part, out) in [("signing", &mut signing), ("encryption", &mut encryption)] {
+            hkdf.expand_multi_info(&[purpose.as_bytes(), b"/", part.as_bytes()], out)
+                .expect("HKDF gives up to 255 blocks");
+        }
+        Fernet {
+            keys: vec![Key {
+                signing,
+                encryption,
+            }],
+        }
     }
 
     /// Reads the keys of a folder; where there is none, the error is `NotFound`.
@@ -178,6 +196,15 @@ mod tests {
             fernet.decrypt(&format!("{token}==")).as_deref(),
             Some(&b"hello"[..])
         );
+    }
+
+    #[test]
+    fn a_derived_key_depends_on_secret_and_purpose() {
+        let text = Fernet::derived(b"secret", "a").encrypt(b"payload", 1);
+        let open = |secret: &[u8], purpose| Fernet::derived(secret, purpose).decrypt(&text);
+        assert_eq!(open(b"secret", "a").as_deref(), Some(&b"payload"[..]));
+        assert_eq!(open(b"secret", "b"), None);
+        assert_eq!(open(b"Secret", "a"), None);
     }
 
     #[test]

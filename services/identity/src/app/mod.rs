@@ -1,15 +1,26 @@
 //! Identity's logic: tokens, roles, catalogue, bootstrap. Knows no HTTP beyond the faults it gives.
 
+pub mod access_rules;
+pub mod accounts;
 pub mod bootstrap;
 pub mod catalog;
+pub mod credentials;
+pub mod ec2;
+pub mod endpoint_filter;
 pub mod fernet;
+pub mod inheritance;
 pub mod keys;
+pub mod password_rules;
 pub mod passwords;
 pub mod payload;
+pub mod proofs;
 pub mod roles;
+pub mod tags;
 pub mod tokens;
+pub mod totp;
 pub mod trusts;
 
+use fernet::Fernet;
 use keys::TokenKeys;
 use sea_orm::DatabaseConnection;
 use service_kit::ApiError;
@@ -21,6 +32,16 @@ pub struct App {
     pub db: DatabaseConnection,
     /// Makes and reads tokens.
     pub keys: TokenKeys,
+    /// Seals what credentials hold.
+    pub credential_keys: Fernet,
+    /// What passwords must be like.
+    pub password_rules: password_rules::PasswordRules,
+    /// So many one-time passwords before the current one are accepted.
+    pub totp_previous_windows: u64,
+    /// How far a signed request's time may be from ours.
+    pub ec2_skew: Duration,
+    /// Whether a project that no endpoint is associated with sees all of them.
+    pub all_endpoints_without_filter: bool,
     /// How long a token lives.
     pub token_life: Duration,
     /// `http://HOST:5000`, for links when a request names no host.

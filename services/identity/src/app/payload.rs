@@ -23,7 +23,7 @@ pub enum TokenScope {
 pub struct Payload {
     /// Whose.
     pub user_id: String,
-    /// Bits: 1 password, 2 token, 4 application credential.
+    /// Bits: 1 password, 2 token, 4 application credential, 8 EC2 credential, 16 one-time password.
     pub methods: u8,
     /// For what.
     pub scope: TokenScope,

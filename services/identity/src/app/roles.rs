@@ -2,10 +2,14 @@
 //!
 //! Does not know tokens.
 
-use crate::store::entities::{assignment, implied_role, membership, role};
+use super::inheritance::{Above, Implications, Tree, is_inherited};
+use crate::store::entities::{assignment, implied_role, membership, project, role};
 use openstack_types::NamedRef;
-use sea_orm::{ColumnTrait, Condition, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait,
+    QueryFilter, QueryOrder, QuerySelect, Statement,
+};
+use std::collections::BTreeSet;
 
 /// Where a role is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,51 +62,128 @@ pub async fn assignments_of(
     assignment::Entity::find().filter(any).all(db).await
 }
 
-/// A user's roles on a target, with what they imply, by name.
+/// A user's roles on a target, with what they imply and what the target inherits, by name.
 pub async fn roles_on(
     db: &DatabaseConnection,
     user_id: &str,
     target: Target<'_>,
 ) -> Result<Vec<NamedRef>, DbErr> {
     let (kind, id) = target.columns();
-    let direct = assignments_of(db, user_id)
-        .await?
+    let rows = assignments_of(db, user_id).await?;
+    let above = match target {
+        Target::Project(id) if rows.iter().any(|row| is_inherited(&row.target_kind)) => {
+            above(db, id).await?
+        }
+        _ => Above::default(),
+    };
+    let held = rows
         .into_iter()
-        .filter(|row| row.target_kind == kind && row.target_id == id)
+        .filter(|row| {
+            (row.target_kind == kind && row.target_id == id)
+                || above.covers(&row.target_kind, &row.target_id)
+        })
         .map(|row| row.role_id);
-    expand(db, direct).await
+    expand(db, held).await
 }
 
-/// Adds implied roles, and names them all.
-pub async fn expand(
-    db: &DatabaseConnection,
-    direct: impl IntoIterator<Item = String>,
-) -> Result<Vec<NamedRef>, DbErr> {
-    let mut todo: Vec<String> = direct.into_iter().collect();
-    if todo.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut implied: HashMap<String, Vec<String>> = HashMap::new();
-    for row in implied_role::Entity::find().all(db).await? {
-        implied
-            .entry(row.prior_id)
-            .or_default()
-            .push(row.implied_id);
-    }
-    let mut found = BTreeSet::new();
-    while let Some(id) = todo.pop() {
-        if found.insert(id.clone()) {
-            todo.extend(implied.get(&id).into_iter().flatten().cloned());
+/// What lies above a project, in one query however deep the tree is.
+async fn above(db: &DatabaseConnection, id: &str) -> Result<Above, DbErr> {
+    let backend = db.get_database_backend();
+    let mark = match backend {
+        DbBackend::Postgres => "$1",
+        _ => "?",
+    };
+    // UNION, not UNION ALL: a loop, which should never be, ends.
+    let sql = format!(
+        "WITH RECURSIVE above (id, parent_id, domain_id) AS ( \
+         SELECT id, parent_id, domain_id FROM projects WHERE id = {mark} \
+         UNION SELECT p.id, p.parent_id, p.domain_id FROM projects p \
+         JOIN above a ON p.id = a.parent_id \
+         ) SELECT id, domain_id FROM above"
+    );
+    let statement = Statement::from_sql_and_values(backend, sql, [id.into()]);
+    let mut above = Above::default();
+    for row in db.query_all_raw(statement).await? {
+        let found: String = row.try_get("", "id")?;
+        if found == id {
+            above.domain = row.try_get("", "domain_id")?;
+        } else {
+            above.projects.insert(found);
         }
     }
-    let rows = role::Entity::find()
-        .filter(role::Column::Id.is_in(found))
+    Ok(above)
+}
+
+/// Ids of the objects of a kind (`project`, `domain`) on which a user has a role, inherited ones too.
+pub async fn targets_of(
+    db: &DatabaseConnection,
+    user_id: &str,
+    kind: &str,
+) -> Result<BTreeSet<String>, DbErr> {
+    let rows = assignments_of(db, user_id).await?;
+    let inherits = kind == "project" && rows.iter().any(|row| is_inherited(&row.target_kind));
+    let tree = if inherits {
+        tree(db).await?
+    } else {
+        Tree::default()
+    };
+    let mut found = BTreeSet::new();
+    for row in &rows {
+        if row.target_kind == kind || (inherits && is_inherited(&row.target_kind)) {
+            let reached = tree.reach(&row.target_kind, &row.target_id);
+            found.extend(reached.into_iter().map(str::to_owned));
+        }
+    }
+    Ok(found)
+}
+
+/// Every project.
+pub async fn tree(db: &DatabaseConnection) -> Result<Tree, DbErr> {
+    use project::Column;
+    let rows: Vec<(String, String, String)> = project::Entity::find()
+        .select_only()
+        .columns([Column::Id, Column::ParentId, Column::DomainId])
+        .filter(Column::IsDomain.eq(false))
+        .into_tuple()
         .all(db)
         .await?;
-    let by_name: BTreeMap<String, String> =
-        rows.into_iter().map(|row| (row.name, row.id)).collect();
-    Ok(by_name
+    Ok(Tree::new(rows))
+}
+
+/// Which roles follow from which.
+pub async fn implications(db: &DatabaseConnection) -> Result<Implications, DbErr> {
+    let rows = implied_role::Entity::find().all(db).await?;
+    Ok(Implications::new(
+        rows.into_iter().map(|row| (row.prior_id, row.implied_id)),
+    ))
+}
+
+/// Adds implied roles, and names them all; roles of a domain only stand for what they imply.
+pub async fn expand(
+    db: &DatabaseConnection,
+    held: impl IntoIterator<Item = String>,
+) -> Result<Vec<NamedRef>, DbErr> {
+    let held: BTreeSet<String> = held.into_iter().collect();
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
+    let implications = implications(db).await?;
+    let found: BTreeSet<&str> = held
+        .iter()
+        .flat_map(|role| implications.closure(role))
+        .map(|(role, _)| role)
+        .collect();
+    let rows = role::Entity::find()
+        .filter(role::Column::Id.is_in(found))
+        .filter(role::Column::DomainId.eq(""))
+        .order_by_asc(role::Column::Name)
+        .all(db)
+        .await?;
+    Ok(rows
         .into_iter()
-        .map(|(name, id)| NamedRef { id, name })
+        .map(|row| NamedRef {
+            id: row.id,
+            name: row.name,
+        })
         .collect())
 }

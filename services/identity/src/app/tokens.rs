@@ -4,112 +4,27 @@
 
 use crate::{
     app::{
-        App, catalog, new_id, not_found, now_micros, passwords,
+        App,
+        access_rules::view as rule_view,
+        catalog, new_id, not_found, now_micros,
         payload::{Payload, TokenScope},
+        proofs::{AuthRequest, EC2, Proof, Reference, method_names},
         roles::{self, Target},
     },
-    store::entities::{application_credential, project, revocation, user},
+    store::{
+        access_rules,
+        entities::{application_credential, project, revocation, user},
+        revocation_times,
+    },
 };
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, SecondsFormat};
 use openstack_types::{DomainRef, NamedRef, ProjectRef, Token, UserRef};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use service_kit::{ApiError, TokenError, TokenValidator, store};
 use std::sync::Arc;
-
-/// Bits of [`Payload::methods`] and their names.
-const METHODS: [(u8, &str); 3] = [(1, "password"), (2, "token"), (4, "application_credential")];
-
-/// `{"auth": ...}` of `POST /v3/auth/tokens`.
-#[derive(Debug, Deserialize)]
-pub struct AuthRequest {
-    identity: Identity,
-    #[serde(default)]
-    scope: Option<Value>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Identity {
-    methods: Vec<String>,
-    #[serde(default)]
-    password: Option<PasswordMethod>,
-    #[serde(default)]
-    token: Option<TokenMethod>,
-    #[serde(default)]
-    application_credential: Option<ApplicationCredentialMethod>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PasswordMethod {
-    user: PasswordUser,
-}
-
-#[derive(Debug, Deserialize)]
-struct Reference {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    domain: Option<Box<Reference>>,
-}
-
-#[derive(Deserialize)]
-struct PasswordUser {
-    #[serde(flatten)]
-    user: Reference,
-    password: String,
-}
-
-impl std::fmt::Debug for PasswordUser {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PasswordUser")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Deserialize)]
-struct TokenMethod {
-    id: String,
-}
-
-impl std::fmt::Debug for TokenMethod {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TokenMethod(..)")
-    }
-}
-
-#[derive(Deserialize)]
-struct ApplicationCredentialMethod {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    user: Option<Reference>,
-    secret: String,
-}
-
-impl std::fmt::Debug for ApplicationCredentialMethod {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApplicationCredentialMethod")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Who has proved to be whom, so far.
-struct Proof {
-    user: user::Model,
-    methods: u8,
-    /// Of the token that was shown.
-    parent: Option<Payload>,
-    credential: Option<application_credential::Model>,
-}
 
 impl App {
     /// Checks the proof, finds the scope, and makes a token: its text and its body.
@@ -129,24 +44,49 @@ impl App {
             },
             (None, None) => self.default_scope(&proof).await?,
         };
+        let credential = proof.credential.map(|row| row.id).unwrap_or_default();
+        let mut payload = self.fresh_payload(proof.user.id, proof.methods, scope, credential);
+        // A token made from a token lives no longer, and bears the first one's audit id.
+        if let Some(parent) = &proof.parent {
+            payload.methods |= parent.methods;
+            payload.expires_at = payload.expires_at.min(parent.expires_at);
+            payload.audit_ids.extend(parent.audit_ids.last());
+        }
+        self.issue(payload).await
+    }
+
+    /// A token for the owner of an EC2 credential whose signature was checked.
+    pub async fn token_for_ec2(
+        &self,
+        user_id: String,
+        scope: TokenScope,
+        application_credential: String,
+    ) -> Result<(String, Token), ApiError> {
+        let payload = self.fresh_payload(user_id, EC2, scope, application_credential);
+        self.issue(payload).await
+    }
+
+    fn fresh_payload(
+        &self,
+        user_id: String,
+        methods: u8,
+        scope: TokenScope,
+        application_credential: String,
+    ) -> Payload {
         let now = now_micros();
         let life = i64::try_from(self.token_life.as_micros()).unwrap_or(i64::MAX);
-        let mut audit_ids = vec![*uuid::Uuid::new_v4().as_bytes()];
-        // A token made from a token lives no longer, and bears the first one's audit id.
-        let mut expires_at = now.saturating_add(life);
-        if let Some(parent) = &proof.parent {
-            expires_at = expires_at.min(parent.expires_at);
-            audit_ids.extend(parent.audit_ids.last());
-        }
-        let payload = Payload {
-            user_id: proof.user.id.clone(),
-            methods: proof.methods | proof.parent.as_ref().map_or(0, |parent| parent.methods),
+        Payload {
+            user_id,
+            methods,
             scope,
             issued_at: now,
-            expires_at,
-            audit_ids,
-            application_credential: proof.credential.map(|row| row.id).unwrap_or_default(),
-        };
+            expires_at: now.saturating_add(life),
+            audit_ids: vec![*uuid::Uuid::new_v4().as_bytes()],
+            application_credential,
+        }
+    }
+
+    async fn issue(&self, payload: Payload) -> Result<(String, Token), ApiError> {
         let token = self
             .describe(&payload, true)
             .await?
@@ -154,194 +94,8 @@ impl App {
         if let TokenScope::Trust(id) = &payload.scope {
             self.use_trust(id).await?;
         }
-        let seconds = u64::try_from(now / 1_000_000).unwrap_or(0);
+        let seconds = u64::try_from(payload.issued_at / 1_000_000).unwrap_or(0);
         Ok((self.keys.encrypt(&payload.to_bytes(), seconds), token))
-    }
-
-    async fn prove(&self, identity: &Identity) -> Result<Proof, ApiError> {
-        let missing = |name: &str| {
-            ApiError::bad_request(
-                "BadRequest",
-                format!("Expecting to find {name} in identity."),
-            )
-        };
-        let mut proof: Option<Proof> = None;
-        for method in &identity.methods {
-            let next = match method.as_str() {
-                "password" => {
-                    self.by_password(
-                        identity
-                            .password
-                            .as_ref()
-                            .ok_or_else(|| missing("password"))?,
-                    )
-                    .await?
-                }
-                "token" => {
-                    self.by_token(identity.token.as_ref().ok_or_else(|| missing("token"))?)
-                        .await?
-                }
-                "application_credential" => {
-                    let given = identity.application_credential.as_ref();
-                    self.by_credential(given.ok_or_else(|| missing("application_credential"))?)
-                        .await?
-                }
-                _ => {
-                    return Err(ApiError::unauthorized()
-                        .with_cause(format!("method `{method}` is not offered")));
-                }
-            };
-            proof = Some(match proof {
-                None => next,
-                Some(before) if before.user.id == next.user.id => Proof {
-                    methods: before.methods | next.methods,
-                    parent: before.parent.or(next.parent),
-                    credential: before.credential.or(next.credential),
-                    user: before.user,
-                },
-                Some(_) => {
-                    return Err(
-                        ApiError::unauthorized().with_cause("the methods name different users")
-                    );
-                }
-            });
-        }
-        proof.ok_or_else(|| missing("methods"))
-    }
-
-    async fn by_password(&self, method: &PasswordMethod) -> Result<Proof, ApiError> {
-        let user = self.find_user(&method.user.user).await?;
-        let hash = user
-            .as_ref()
-            .map(|user| user.password_hash.as_str())
-            .unwrap_or_default();
-        let fits = passwords::verify(&method.user.password, hash).await?;
-        match user {
-            Some(user) if fits && self.usable(&user).await? => Ok(Proof {
-                user,
-                methods: 1,
-                parent: None,
-                credential: None,
-            }),
-            _ => Err(ApiError::unauthorized().with_cause("wrong user or password, or disabled")),
-        }
-    }
-
-    async fn by_token(&self, method: &TokenMethod) -> Result<Proof, ApiError> {
-        let (payload, _) = self
-            .validate_text(&method.id, false)
-            .await?
-            .ok_or_else(ApiError::unauthorized)?;
-        if !payload.application_credential.is_empty() {
-            return Err(ApiError::forbidden(
-                "Forbidden",
-                "Application credentials cannot be rescoped.",
-            ));
-        }
-        if matches!(payload.scope, TokenScope::Trust(_)) {
-            return Err(ApiError::forbidden(
-                "Forbidden",
-                "A trust's token cannot be made into another.",
-            ));
-        }
-        let user = user::Entity::find_by_id(&payload.user_id)
-            .one(&self.db)
-            .await?;
-        let user = user.ok_or_else(ApiError::unauthorized)?;
-        Ok(Proof {
-            user,
-            methods: 2,
-            parent: Some(payload),
-            credential: None,
-        })
-    }
-
-    async fn by_credential(&self, method: &ApplicationCredentialMethod) -> Result<Proof, ApiError> {
-        let row = match (&method.id, &method.name, &method.user) {
-            (Some(id), _, _) => {
-                application_credential::Entity::find_by_id(id)
-                    .one(&self.db)
-                    .await?
-            }
-            (None, Some(name), Some(owner)) => match self.find_user(owner).await? {
-                None => None,
-                Some(user) => {
-                    application_credential::Entity::find()
-                        .filter(application_credential::Column::UserId.eq(user.id))
-                        .filter(application_credential::Column::Name.eq(name))
-                        .one(&self.db)
-                        .await?
-                }
-            },
-            _ => {
-                return Err(ApiError::bad_request(
-                    "BadRequest",
-                    "Expecting id, or name and user, of the credential.",
-                ));
-            }
-        };
-        let hash = row
-            .as_ref()
-            .map(|row| row.secret_hash.as_str())
-            .unwrap_or_default();
-        let fits = passwords::verify(&method.secret, hash).await?;
-        let row = row.filter(|row| {
-            fits && (row.expires_at == 0 || row.expires_at > now_micros() / 1_000_000)
-        });
-        let Some(credential) = row else {
-            return Err(
-                ApiError::unauthorized().with_cause("wrong or expired application credential")
-            );
-        };
-        match user::Entity::find_by_id(&credential.user_id)
-            .one(&self.db)
-            .await?
-        {
-            Some(user) if self.usable(&user).await? => Ok(Proof {
-                user,
-                methods: 4,
-                parent: None,
-                credential: Some(credential),
-            }),
-            _ => Err(ApiError::unauthorized().with_cause("the credential's user is disabled")),
-        }
-    }
-
-    /// A user by id, or by name in a domain by id or name.
-    async fn find_user(&self, reference: &Reference) -> Result<Option<user::Model>, ApiError> {
-        if let Some(id) = &reference.id {
-            return Ok(user::Entity::find_by_id(id).one(&self.db).await?);
-        }
-        let (Some(name), Some(domain)) = (&reference.name, &reference.domain) else {
-            return Err(ApiError::bad_request(
-                "BadRequest",
-                "Expecting to find id, or name and domain, in user.",
-            ));
-        };
-        let Some(domain) = self.find_domain(domain).await? else {
-            return Ok(None);
-        };
-        let rows = user::Entity::find()
-            .filter(user::Column::DomainId.eq(domain.id))
-            .filter(user::Column::Name.eq(name))
-            .one(&self.db)
-            .await?;
-        Ok(rows)
-    }
-
-    async fn find_domain(&self, reference: &Reference) -> Result<Option<project::Model>, ApiError> {
-        let query = project::Entity::find().filter(project::Column::IsDomain.eq(true));
-        let query = match (&reference.id, &reference.name) {
-            (Some(id), _) => query.filter(project::Column::Id.eq(id)),
-            (None, Some(name)) => query.filter(project::Column::Name.eq(name)),
-            (None, None) => {
-                return Err(ApiError::bad_request(
-                    "BadRequest",
-                    "Expecting to find id or name in domain.",
-                ));
-            }
-        };
-        Ok(query.one(&self.db).await?)
     }
 
     /// Enabled, in an enabled domain.
@@ -464,10 +218,9 @@ impl App {
             return Ok(None);
         }
         let mut token = Token {
-            methods: METHODS
-                .iter()
-                .filter(|(bit, _)| payload.methods & bit != 0)
-                .map(|(_, name)| (*name).to_owned())
+            methods: method_names(payload.methods)
+                .into_iter()
+                .map(str::to_owned)
                 .collect(),
             audit_ids: payload.audit_ids.iter().map(audit_text).collect(),
             issued_at: time_text(payload.issued_at),
@@ -547,22 +300,31 @@ impl App {
                 let kept: Vec<String> = serde_json::from_str(&row.roles).unwrap_or_default();
                 let kept = roles::expand(&self.db, kept).await?;
                 token.roles.retain(|role| kept.contains(role));
-                token.application_credential =
-                    Some(json!({"id": row.id, "name": row.name, "restricted": !row.unrestricted}));
+                let mut view =
+                    json!({"id": row.id, "name": row.name, "restricted": !row.unrestricted});
+                let mut rules = access_rules::of(&self.db, &[&row.id]).await?;
+                if let Some(rules) = rules.remove(&row.id) {
+                    let rules: Vec<Value> = rules.iter().map(rule_view).collect();
+                    view["access_rules"] = rules.into();
+                }
+                token.application_credential = Some(view);
             }
             if token.roles.is_empty() {
                 return Ok(None);
             }
             if with_catalog {
-                token.catalog = Some(catalog::catalog(&self.db, &user.id, project_id).await?);
+                let all = self.all_endpoints_without_filter;
+                let catalog = catalog::catalog(&self.db, &user.id, project_id, all).await?;
+                token.catalog = Some(catalog);
             }
         }
         let domain = self.domain_ref(&user.domain_id).await?.unwrap_or_default();
+        let expires_at = self.account(&user.id).await?.password_expires_at;
         token.user = UserRef {
             id: user.id,
             name: user.name,
             domain,
-            password_expires_at: None,
+            password_expires_at: (expires_at != 0).then(|| short_time(expires_at)),
         };
         Ok(Some(token))
     }
@@ -586,20 +348,39 @@ impl App {
         let Some(audit_id) = payload.audit_ids.first() else {
             return Ok(());
         };
+        let (audit_id, now) = (audit_text(audit_id), now_micros());
+        let expires_at = payload.expires_at / 1_000_000;
         let row = revocation::ActiveModel {
-            audit_id: Set(audit_text(audit_id)),
-            expires_at: Set(payload.expires_at / 1_000_000),
+            audit_id: Set(audit_id.clone()),
+            expires_at: Set(expires_at),
         };
-        match revocation::Entity::insert(row)
-            .exec_without_returning(&self.db)
-            .await
-        {
+        let time = revocation_times::ActiveModel {
+            audit_id: Set(audit_id),
+            revoked_at: Set(now),
+            expires_at: Set(expires_at),
+        };
+        let revoked = store::retry(async || {
+            let tx = store::begin(&self.db).await?;
+            revocation::Entity::insert(row.clone())
+                .exec_without_returning(&tx)
+                .await?;
+            revocation_times::Entity::insert(time.clone())
+                .exec_without_returning(&tx)
+                .await?;
+            tx.commit().await
+        })
+        .await;
+        match revoked {
             Err(error) if !store::is_duplicate(&error) => return Err(error.into()),
             _ => {}
         }
-        // Expired tokens need no row any more.
+        // Expired tokens need no rows any more.
         revocation::Entity::delete_many()
-            .filter(revocation::Column::ExpiresAt.lt(now_micros() / 1_000_000))
+            .filter(revocation::Column::ExpiresAt.lt(now / 1_000_000))
+            .exec(&self.db)
+            .await?;
+        revocation_times::Entity::delete_many()
+            .filter(revocation_times::Column::ExpiresAt.lt(now / 1_000_000))
             .exec(&self.db)
             .await?;
         Ok(())
@@ -625,6 +406,11 @@ impl TokenValidator for App {
 
 fn audit_text(id: &[u8; 16]) -> String {
     URL_SAFE_NO_PAD.encode(id)
+}
+
+/// The same without its end, as upstream prints when passwords expire.
+pub fn short_time(micros: i64) -> String {
+    time_text(micros).trim_end_matches('Z').to_owned()
 }
 
 /// `2026-11-23T19:00:00.000000Z`

@@ -118,7 +118,8 @@ pub mod implied_role {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// An actor (`user`, `group`) has a role on a target (`project`, `domain`, `system`).
+/// An actor (`user`, `group`) has a role on a target (`project`, `domain`, `system`), or on all projects below one
+/// (`project_tree`, `domain_tree`).
 pub mod assignment {
     use sea_orm::entity::prelude::*;
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]

@@ -13,7 +13,18 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First), Box::new(super::trusts::Migration)]
+        vec![
+            Box::new(First),
+            Box::new(super::trusts::Migration),
+            Box::new(super::credentials::Migration),
+            Box::new(super::tags::Migration),
+            Box::new(super::limits::Migration),
+            Box::new(super::endpoint_filter::Migration),
+            Box::new(super::accounts::Migration),
+            Box::new(super::access_rules::Migration),
+            Box::new(super::policies::Migration),
+            Box::new(super::revocation_times::Migration),
+        ]
     }
 }
 

@@ -2,11 +2,22 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access_rules;
+mod catalog;
+mod credentials;
+mod endpoint_filter;
+mod limits;
+mod passwords;
+mod policies;
+mod revocations;
+mod roles;
+mod tags;
 mod trusts;
+mod world;
 
 use axum::{Router, body::Body};
 use http::{HeaderMap, Method, Request, StatusCode};
-use identity::{Bootstrap, BootstrapService, Config, TokenConfig};
+use identity::{Bootstrap, BootstrapService, Config};
 use openstack_client::InProcess;
 use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
@@ -18,23 +29,20 @@ use std::path::Path;
 use tower::ServiceExt;
 
 fn config(nova_password: &str) -> Config {
-    Config {
-        token: TokenConfig::default(),
-        bootstrap: Bootstrap {
-            admin_password: Some(Secret::new("s3cret")),
-            admin_password_file: None,
-            services: vec![BootstrapService {
-                service_type: "compute".into(),
-                name: "nova".into(),
-                user: "nova".into(),
-                password: Some(Secret::new(nova_password)),
-                password_file: None,
-                public_url: "http://127.0.0.1:8774/v2.1/%(project_id)s".into(),
-                internal_url: None,
-                admin_url: None,
-            }],
-        },
-    }
+    Config::new(Bootstrap {
+        admin_password: Some(Secret::new("s3cret")),
+        admin_password_file: None,
+        services: vec![BootstrapService {
+            service_type: "compute".into(),
+            name: "nova".into(),
+            user: "nova".into(),
+            password: Some(Secret::new(nova_password)),
+            password_file: None,
+            public_url: "http://127.0.0.1:8774/v2.1/%(project_id)s".into(),
+            internal_url: None,
+            admin_url: None,
+        }],
+    })
 }
 
 async fn start(db: &DatabaseConnection, folder: &Path, config: Config) -> Router {

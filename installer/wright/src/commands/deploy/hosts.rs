@@ -204,6 +204,7 @@ fn shared(sources: &Sources<'_>) -> Result<Map<String, Value>, CommandError> {
     });
     let others = [
         "identity_admin",
+        "identity_credentials",
         "metadata_shared",
         "bus_cookie",
         "database_guard",

@@ -69,16 +69,7 @@ pub(super) async fn start(
     bootstrap: identity::Bootstrap,
 ) -> Result<Service, StartError> {
     match ctx.service {
-        "identity" => {
-            identity::start(
-                ctx,
-                identity::Config {
-                    token: identity::TokenConfig::default(),
-                    bootstrap,
-                },
-            )
-            .await
-        }
+        "identity" => identity::start(ctx, identity::Config::new(bootstrap)).await,
         "image" => image::start(ctx, image::Config::default()).await,
         "placement" => placement::start(ctx, placement::Config::default()).await,
         "network" => {
