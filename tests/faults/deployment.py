@@ -40,6 +40,7 @@ def killed(lab, name, rng):
     """The lab, up after its deployment was killed. What is wrong with it."""
     if (lab.state / "state.db").exists():
         raise Failed(f"the lab in {lab.folder} is deployed already: `{name}` wants a new one")
+    lab.folder.mkdir(parents=True, exist_ok=True)
     log = (lab.folder / "deployment.log").open("w")
     done = []
     for point in points(name, rng, done):

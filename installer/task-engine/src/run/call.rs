@@ -20,6 +20,9 @@ use crate::parse::{Args, Condition, Task};
 use crate::template::{TemplateError, display};
 use crate::vars::{Layer, Scope};
 
+/// How many interruptions of a run may each have made a task fail.
+const FAILED_BEFORE_MAX: usize = 2;
+
 impl Walk {
     /// A module, tried again while `until` does not hold.
     pub(super) async fn attempts(
@@ -268,7 +271,17 @@ impl Walk {
             lock(&self.engine.titles).insert(id.clone(), title.clone());
         }
         let args = call.args.clone();
-        let mut answer = target.link.run(call).await;
+        let mut answer = target.link.run(call.clone()).await;
+        if self.engine.spec.continues {
+            // Under ids by which a third part of the run finds them, too.
+            for again in 1..=FAILED_BEFORE_MAX {
+                if !answer.as_ref().is_ok_and(|result| result.failed) {
+                    break;
+                }
+                let id = format!("{id}+{again}");
+                answer = target.link.run(Call { id, ..call.clone() }).await;
+            }
+        }
         if let Ok(result) = &answer
             && reboot::has_begun(result, check)
         {

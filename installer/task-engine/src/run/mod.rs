@@ -41,6 +41,9 @@ pub(crate) use engine::Engine;
 pub struct RunSpec {
     /// Names the run in ids and in the journal; the same name continues an interrupted run.
     pub run: String,
+    /// An earlier part of this run was interrupted. What failed then may have failed for that, as nobody answered it, and the
+    /// nodes' agents have kept the failure: such a task is tried again.
+    pub continues: bool,
     pub playbook: PathBuf,
     /// Further folders that roles are looked for in.
     pub role_folders: Vec<PathBuf>,
@@ -84,6 +87,7 @@ impl RunSpec {
     ) -> Self {
         RunSpec {
             run: run.into(),
+            continues: false,
             playbook: playbook.into(),
             role_folders: Vec::new(),
             hosts,

@@ -138,6 +138,26 @@ async fn a_run_that_is_resumed_does_not_ask_for_what_it_knows() {
     is_whole(&bench, 0);
 }
 
+/// As when a node fetches from the deployment host while that is killed: the run that goes on gets the failure that the agent
+/// has kept, and does the task anyway.
+#[tokio::test]
+async fn what_failed_while_the_run_was_interrupted_is_tried_again() {
+    let mut bench = Bench::new(3, SITE);
+    bench.sim.agent("node-2").lock().unwrap().fails_after = Some(2);
+    let (report, _) = bench.run().await;
+    assert_eq!(report.failures.len(), 1, "{report:?}");
+    let (report, _) = bench.run().await;
+    assert_eq!(
+        report.failures.len(),
+        1,
+        "the agent has kept it: {report:?}"
+    );
+    bench.continues = true;
+    let (report, _) = bench.run().await;
+    assert!(report.is_success(), "{report:?}");
+    is_whole(&bench, 0);
+}
+
 #[tokio::test]
 async fn every_task_fails_once_and_the_next_run_makes_it_whole() {
     let mut failed = BTreeSet::new();

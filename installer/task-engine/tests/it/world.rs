@@ -30,6 +30,7 @@ pub struct Bench {
     pub hidden: Arc<Hidden>,
     pub order: Order,
     pub run: String,
+    pub continues: bool,
 }
 
 /// The modules that the simulated agent has.
@@ -97,6 +98,7 @@ impl Bench {
             vault: Arc::default(),
             order: Order::Declared,
             run: "run-1".to_owned(),
+            continues: false,
         }
     }
 
@@ -120,6 +122,7 @@ impl Bench {
             start_at_task: self.start_at_task.clone(),
             facts: self.facts.clone(),
             blank: self.blank.clone(),
+            continues: self.continues,
             hidden: self.hidden.clone(),
             order: self.order,
             limits: Limits {

@@ -13,8 +13,8 @@ use crate::{
         tokens::time_text,
     },
     store::{
-        access_rules::{self, held},
-        entities::application_credential,
+        access_rules::{self, held as held_rules},
+        entities::{application_credential, role},
     },
 };
 use axum::extract::State;
@@ -25,6 +25,26 @@ use sea_orm::{
 };
 use serde_json::{Value, json};
 use service_kit::{ApiError, Json, Path, Query, RequestContext, store};
+use std::collections::{BTreeSet, HashMap};
+
+/// Roles by their ids.
+type Roles = HashMap<String, role::Model>;
+
+fn held(row: &application_credential::Model) -> Vec<String> {
+    serde_json::from_str(&row.roles).unwrap_or_default()
+}
+
+async fn roles_of(app: &Shared, rows: &[application_credential::Model]) -> Result<Roles, ApiError> {
+    let ids: BTreeSet<String> = rows.iter().flat_map(held).collect();
+    let roles = role::Entity::find()
+        .filter(role::Column::Id.is_in(ids))
+        .all(&app.db)
+        .await?;
+    Ok(roles
+        .into_iter()
+        .map(|role| (role.id.clone(), role))
+        .collect())
+}
 
 /// Credentials with their access rules.
 async fn views(
@@ -33,10 +53,11 @@ async fn views(
 ) -> Result<Vec<Value>, ApiError> {
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let rules = access_rules::of(&app.db, &ids).await?;
+    let roles = roles_of(app, rows).await?;
     Ok(rows
         .iter()
         .map(|row| {
-            let mut view = view(row);
+            let mut view = view(row, &roles);
             if let Some(rules) = rules.get(&row.id) {
                 let rules: Vec<Value> = rules.iter().map(rule_view).collect();
                 view["access_rules"] = rules.into();
@@ -46,9 +67,12 @@ async fn views(
         .collect())
 }
 
-fn view(row: &application_credential::Model) -> Value {
-    let roles: Vec<String> = serde_json::from_str(&row.roles).unwrap_or_default();
-    let roles: Vec<Value> = roles.into_iter().map(|id| json!({ "id": id })).collect();
+fn view(row: &application_credential::Model, roles: &Roles) -> Value {
+    let roles: Vec<Value> = held(row)
+        .iter()
+        .filter_map(|id| roles.get(id))
+        .map(|role| json!({ "id": role.id, "name": role.name, "domain_id": or_null(&role.domain_id) }))
+        .collect();
     let expires = (row.expires_at != 0).then(|| {
         time_text(row.expires_at * 1_000_000)
             .trim_end_matches('Z')
@@ -184,11 +208,11 @@ pub async fn create(
             .exec_without_returning(&tx)
             .await?;
         if !rules.is_empty() {
-            let held = rules.iter().map(|rule| held::ActiveModel {
+            let held = rules.iter().map(|rule| held_rules::ActiveModel {
                 application_credential_id: Set(row.id.clone()),
                 access_rule_id: Set(rule.id.clone()),
             });
-            held::Entity::insert_many(held)
+            held_rules::Entity::insert_many(held)
                 .exec_without_returning(&tx)
                 .await?;
         }
@@ -196,7 +220,7 @@ pub async fn create(
     })
     .await
     .map_err(duplicate("application credential", &row.name))?;
-    let mut view = view(&row);
+    let mut view = view(&row, &roles_of(&app, std::slice::from_ref(&row)).await?);
     if wanted.is_some() {
         let rules: Vec<Value> = rules.iter().map(rule_view).collect();
         view["access_rules"] = rules.into();

@@ -248,6 +248,10 @@ async fn users_get_in_by_roles_and_out_by_changes() {
         let (status, _, credential) = call(&router, &eve_token, Method::POST, &path, wanted).await;
         assert_eq!(status, StatusCode::CREATED, "{credential}");
         let credential = &credential["application_credential"];
+        assert!(
+            credential["roles"][0]["name"].is_string(),
+            "clients print the names: {credential}"
+        );
         let login = json!({"auth": {"identity": {"methods": ["application_credential"],
             "application_credential": {"id": credential["id"], "secret": credential["secret"]}}}});
         let (status, _, body) = token(&router, login).await;

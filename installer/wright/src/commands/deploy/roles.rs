@@ -53,8 +53,8 @@ pub async fn run(
 ) -> Result<RunReport, CommandError> {
     let name = order.selection.playbook.display().to_string();
     let check = order.mode == Mode::Check;
-    let run = match &order.name {
-        Some(name) => name.clone(),
+    let (run, continues) = match &order.name {
+        Some(name) => (name.clone(), false),
         None => new_or_interrupted(store, &name, check, printer).await?,
     };
     if !check {
@@ -81,6 +81,7 @@ pub async fn run(
         facts: facts(store).await?,
         blank: blank(&hosts),
         hidden: Arc::new(hidden(&hosts)),
+        continues,
         ..RunSpec::new(
             run.clone(),
             order.selection.playbook.clone(),
@@ -133,12 +134,13 @@ pub async fn run(
     Ok(report)
 }
 
+/// The run's id, and whether it is one that was interrupted.
 async fn new_or_interrupted(
     store: &Store,
     playbook: &str,
     check: bool,
     printer: &Printer,
-) -> Result<String, CommandError> {
+) -> Result<(String, bool), CommandError> {
     let interrupted = match check {
         true => None,
         false => store
@@ -149,15 +151,16 @@ async fn new_or_interrupted(
     Ok(match interrupted {
         Some(run) => {
             printer.say(&format!("going on with the interrupted run {}", run.id));
-            run.id
+            (run.id, true)
         }
         None => {
             // Some deployments are several runs, one right after the other.
             let now = chrono::Utc::now().format("%Y%m%dT%H%M%S%.3f");
-            match check {
+            let id = match check {
                 true => format!("{now}-check"),
                 false => now.to_string(),
-            }
+            };
+            (id, false)
         }
     })
 }

@@ -85,7 +85,7 @@ pub async fn run(
         PerHost::new(hosts.access, hosts.otherwise, &agent, &local).map_err(anyhow::Error::from)?;
 
     let name = run_name(&args, &sources);
-    let run = match store
+    let (run, continues) = match store
         .interrupted_run(&name)
         .await
         .map_err(anyhow::Error::from)?
@@ -96,9 +96,12 @@ pub async fn run(
                 "going on with the interrupted run {} (--fresh begins anew)",
                 run.id
             ));
-            run.id
+            (run.id, true)
         }
-        None => chrono::Utc::now().format("%Y%m%dT%H%M%S%.3f").to_string(),
+        None => {
+            let now = chrono::Utc::now().format("%Y%m%dT%H%M%S%.3f");
+            (now.to_string(), false)
+        }
     };
     store
         .begin_run(&run, &name, args.check)
@@ -118,6 +121,7 @@ pub async fn run(
         tags: args.tags.clone(),
         skip_tags: args.skip_tags.clone(),
         extra_vars: extra,
+        continues,
         // What Ansible's roles are written for: they register on one host and read it on another.
         order: Order::Linear,
         limits: Limits {
