@@ -7,6 +7,7 @@ mod app;
 mod store;
 
 use app::copies::Peers;
+use axum::routing::any;
 use serde::Deserialize;
 use service_kit::{Context, Service, StartError};
 use std::{path::PathBuf, sync::Arc};
@@ -93,6 +94,8 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
     });
     app.forget_interrupted_uploads().await?;
     Ok(Service {
-        router: api::api().into_router(app, ctx.tokens.clone(), &ctx.auth_url),
+        router: api::api()
+            .into_router(app, ctx.tokens.clone(), &ctx.auth_url)
+            .route("/v2/images/", any(api::no_id)),
     })
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Shared,
-    body::{Attributes, or_null, single, v3},
+    body::{Attributes, collection_of, or_null, single, v3},
     users::own,
 };
 use crate::{
@@ -73,11 +73,8 @@ fn view(row: &application_credential::Model, roles: &Roles) -> Value {
         .filter_map(|id| roles.get(id))
         .map(|role| json!({ "id": role.id, "name": role.name, "domain_id": or_null(&role.domain_id) }))
         .collect();
-    let expires = (row.expires_at != 0).then(|| {
-        time_text(row.expires_at * 1_000_000)
-            .trim_end_matches('Z')
-            .to_owned()
-    });
+    let expires =
+        (row.expires_at != 0).then(|| time_text(row.expires_at).trim_end_matches('Z').to_owned());
     json!({
         "id": row.id,
         "name": row.name,
@@ -105,7 +102,8 @@ pub async fn list(
         .await?;
     let path = format!("/users/{user_id}/application_credentials");
     let base = v3(&app, &headers);
-    Ok(super::body::collection(
+    Ok(collection_of(
+        path.trim_start_matches('/'),
         "application_credentials",
         &path,
         &base,
@@ -177,7 +175,7 @@ pub async fn create(
                 .map(|time| time.and_utc())
                 .ok()
                 .filter(|time| *time > Utc::now())
-                .map(|time| time.timestamp())
+                .map(|time| time.timestamp_micros())
                 .ok_or_else(|| {
                     ApiError::bad_request(
                         "BadRequest",

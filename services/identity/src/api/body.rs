@@ -136,10 +136,15 @@ impl Attributes {
 
     /// A name: 1 to 255 characters, not only spaces.
     pub fn name(&mut self) -> Result<Option<String>, ApiError> {
+        self.name_within(255)
+    }
+
+    /// A name of at most so many characters, not only spaces.
+    pub fn name_within(&mut self, most: usize) -> Result<Option<String>, ApiError> {
         let name = self.text("name")?;
         match &name {
-            Some(text) if text.trim().is_empty() || text.chars().count() > 255 => {
-                Err(self.wrong("name", "1 to 255 characters"))
+            Some(text) if text.trim().is_empty() || text.chars().count() > most => {
+                Err(self.wrong("name", &format!("1 to {most} characters")))
             }
             _ => Ok(name),
         }
@@ -147,8 +152,8 @@ impl Attributes {
 
     /// A name that must be there.
     pub fn required_name(&mut self) -> Result<String, ApiError> {
-        self.name()?
-            .ok_or_else(|| self.wrong("name", "a value: it is a required property"))
+        let name = self.name()?;
+        name.ok_or_else(|| self.missing("name"))
     }
 
     /// A string that must be there.
@@ -239,6 +244,18 @@ pub fn collection(
     path: &str,
     v3: &str,
     query: &Query,
+    views: Vec<Value>,
+) -> Json<Value> {
+    collection_of(plural, plural, path, v3, query, views)
+}
+
+/// The same for items that are not found below the list's own word: `home` is where they are.
+pub fn collection_of(
+    home: &str,
+    plural: &str,
+    path: &str,
+    v3: &str,
+    query: &Query,
     mut views: Vec<Value>,
 ) -> Json<Value> {
     views.retain(|view| {
@@ -272,7 +289,7 @@ pub fn collection(
         })
     });
     for view in &mut views {
-        add_self(plural, v3, view);
+        add_self(home, v3, view);
     }
     Json(
         json!({plural: views, "links": {"self": format!("{v3}{path}"), "previous": null, "next": null}}),

@@ -168,24 +168,44 @@ fn interface_word(word: &str) -> Result<String, ApiError> {
     })
 }
 
-/// The region that a request names, which must exist.
+/// The region that a request names. One that is named by `region_id` must exist; by `region`, as clients of v2 did it, one
+/// that does not is made.
 async fn named_region(app: &Shared, given: &mut Attributes) -> Result<Option<String>, ApiError> {
     let old = given.nullable("region")?;
-    let Some(id) = given.nullable("region_id")?.or(old) else {
-        return Ok(None);
+    let (id, make) = match given.nullable("region_id")? {
+        Some(id) => (id, false),
+        None => match old {
+            Some(id) => (id, true),
+            None => return Ok(None),
+        },
     };
-    if !id.is_empty()
-        && region::Entity::find_by_id(&id)
+    if id.is_empty()
+        || region::Entity::find_by_id(&id)
             .one(&app.db)
             .await?
-            .is_none()
+            .is_some()
     {
+        return Ok(Some(id));
+    }
+    if !make {
         return Err(ApiError::bad_request(
             "BadRequest",
             format!("Invalid region: {id}"),
         ));
     }
-    Ok(Some(id))
+    let row = region::Model {
+        id: id.clone(),
+        parent_region_id: String::new(),
+        description: String::new(),
+    };
+    match region::Entity::insert(row.into_active_model())
+        .exec_without_returning(&app.db)
+        .await
+    {
+        // Somebody else has just made it.
+        Err(error) if !store::is_duplicate(&error) => Err(error.into()),
+        _ => Ok(Some(id)),
+    }
 }
 
 pub async fn list_endpoints(
@@ -212,24 +232,26 @@ pub async fn create_endpoint(
     body: Json<Value>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let mut given = Attributes::open("endpoint", body)?;
-    let row = endpoint::Model {
-        id: new_id(),
-        service_id: given.required("service_id")?,
-        interface: interface_word(&given.required("interface")?)?,
-        region_id: named_region(&app, &mut given).await?.unwrap_or_default(),
-        url: given.required("url")?,
-        enabled: given.flag("enabled")?.unwrap_or(true),
-    };
-    if service::Entity::find_by_id(&row.service_id)
+    let service_id = given.required("service_id")?;
+    if service::Entity::find_by_id(&service_id)
         .one(&app.db)
         .await?
         .is_none()
     {
         return Err(ApiError::bad_request(
             "BadRequest",
-            format!("Invalid service: {}", row.service_id),
+            format!("Invalid service: {service_id}"),
         ));
     }
+    let row = endpoint::Model {
+        id: new_id(),
+        service_id,
+        interface: interface_word(&given.required("interface")?)?,
+        url: given.required("url")?,
+        enabled: given.flag("enabled")?.unwrap_or(true),
+        // Last: what is refused makes no region.
+        region_id: named_region(&app, &mut given).await?.unwrap_or_default(),
+    };
     endpoint::Entity::insert(row.clone().into_active_model())
         .exec_without_returning(&app.db)
         .await?;
@@ -272,14 +294,15 @@ pub async fn update_endpoint(
         find_service(&app, &id).await?;
         row.service_id = Set(id);
     }
-    if let Some(region) = named_region(&app, &mut given).await? {
-        row.region_id = Set(region);
-    }
     if let Some(url) = given.text("url")? {
         row.url = Set(url);
     }
     if let Some(enabled) = given.flag("enabled")? {
         row.enabled = Set(enabled);
+    }
+    // Last: what is refused makes no region.
+    if let Some(region) = named_region(&app, &mut given).await? {
+        row.region_id = Set(region);
     }
     let row = row.update(&app.db).await?;
     Ok(Json(single(
@@ -340,16 +363,40 @@ pub async fn create_region(
     body: Json<Value>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let mut given = Attributes::open("region", body)?;
+    let id = given.nullable("id")?.filter(|id| !id.is_empty());
+    insert_region(&app, &headers, id.unwrap_or_else(new_id), given).await
+}
+
+/// A new region, whose id the address says.
+pub async fn put_region(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Json<Value>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let mut given = Attributes::open("region", body)?;
+    if let Some(other) = given.text("id")?.filter(|other| *other != id) {
+        return Err(ApiError::bad_request(
+            "BadRequest",
+            format!("Conflicting region IDs specified: {id} != {other}"),
+        ));
+    }
+    insert_region(&app, &headers, id, given).await
+}
+
+async fn insert_region(
+    app: &Shared,
+    headers: &HeaderMap,
+    id: String,
+    mut given: Attributes,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
     let row = region::Model {
-        id: given
-            .nullable("id")?
-            .filter(|id| !id.is_empty())
-            .unwrap_or_else(new_id),
+        id,
         parent_region_id: given.nullable("parent_region_id")?.unwrap_or_default(),
         description: given.nullable("description")?.unwrap_or_default(),
     };
     if !row.parent_region_id.is_empty() {
-        find_region(&app, &row.parent_region_id).await?;
+        find_region(app, &row.parent_region_id).await?;
     }
     region::Entity::insert(row.clone().into_active_model())
         .exec_without_returning(&app.db)
@@ -360,7 +407,7 @@ pub async fn create_region(
         Json(single(
             "region",
             "regions",
-            &v3(&app, &headers),
+            &v3(app, headers),
             region_view(&row),
         )),
     ))

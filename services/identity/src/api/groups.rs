@@ -12,8 +12,8 @@ use crate::{
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait,
-    QueryFilter, QueryOrder,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    IntoActiveModel, ModelTrait, QueryFilter, QueryOrder,
 };
 use serde_json::{Value, json};
 use service_kit::{ApiError, Json, Path, Query, store};
@@ -122,20 +122,26 @@ pub async fn delete(
     let row = find(&app, &id).await?;
     store::retry(async || {
         let tx = store::begin(&app.db).await?;
-        assignment::Entity::delete_many()
-            .filter(assignment::Column::ActorKind.eq("group"))
-            .filter(assignment::Column::ActorId.eq(&id))
-            .exec(&tx)
-            .await?;
-        membership::Entity::delete_many()
-            .filter(membership::Column::GroupId.eq(&id))
-            .exec(&tx)
-            .await?;
-        row.clone().delete(&tx).await?;
+        forget(&tx, row.clone()).await?;
         tx.commit().await
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deletes a group with what it has.
+pub async fn forget(db: &impl ConnectionTrait, row: group::Model) -> Result<(), DbErr> {
+    assignment::Entity::delete_many()
+        .filter(assignment::Column::ActorKind.eq("group"))
+        .filter(assignment::Column::ActorId.eq(&row.id))
+        .exec(db)
+        .await?;
+    membership::Entity::delete_many()
+        .filter(membership::Column::GroupId.eq(&row.id))
+        .exec(db)
+        .await?;
+    row.delete(db).await?;
+    Ok(())
 }
 
 pub async fn users(

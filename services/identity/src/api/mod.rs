@@ -479,6 +479,13 @@ fn routes() -> Vec<Route<Shared>> {
             catalog::show_region,
         ),
         Route::new(
+            Method::PUT,
+            "/v3/regions/{id}",
+            "create_region",
+            Admin,
+            catalog::put_region,
+        ),
+        Route::new(
             Method::PATCH,
             "/v3/regions/{id}",
             "update_region",

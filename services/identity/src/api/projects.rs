@@ -3,12 +3,13 @@
 use super::{
     Shared,
     body::{Attributes, add_extra, collection, merge_extra, or_null, single, v3},
+    groups, roles, users,
 };
 use crate::{
     app::{bootstrap::DEFAULT_DOMAIN, duplicate, inheritance::inherited, new_id, not_found, tags},
     store::{
         credentials, endpoint_filter,
-        entities::{assignment, group, project, user},
+        entities::{assignment, group, project, role, user},
         limits::limit,
         tags as stored_tags,
     },
@@ -16,11 +17,19 @@ use crate::{
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait,
-    PaginatorTrait, QueryFilter, QueryOrder,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    IntoActiveModel, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder,
 };
 use serde_json::{Value, json};
 use service_kit::{ApiError, Json, Path, Query, RequestContext, store};
+
+/// The longest name of a project or a domain.
+const NAME: usize = 64;
+
+fn required_name(given: &mut Attributes) -> Result<String, ApiError> {
+    let name = given.name_within(NAME)?;
+    name.ok_or_else(|| given.missing("name"))
+}
 
 /// Projects as the API prints them.
 pub async fn views(app: &Shared, rows: &[project::Model]) -> Result<Vec<Value>, ApiError> {
@@ -71,6 +80,14 @@ pub async fn find(app: &Shared, id: &str) -> Result<project::Model, ApiError> {
     row.ok_or_else(|| not_found("project", id))
 }
 
+/// A project, also one that acts as a domain, or 404.
+async fn find_any(app: &Shared, id: &str) -> Result<project::Model, ApiError> {
+    project::Entity::find_by_id(id)
+        .one(&app.db)
+        .await?
+        .ok_or_else(|| not_found("project", id))
+}
+
 /// A domain, or 404.
 pub async fn find_domain(app: &Shared, id: &str) -> Result<project::Model, ApiError> {
     let row = project::Entity::find_by_id(id)
@@ -93,7 +110,9 @@ pub async fn list(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    let rows = all(&app, false).await?;
+    // Projects that act as domains are there for those who ask for them.
+    let domains = query.get("is_domain").is_some() && query.flag("is_domain") != Some(false);
+    let rows = all(&app, domains).await?;
     let mut tags = super::tags::of(&app, &rows).await?;
     let filter = tags::Filter::of(&query);
     let views = rows
@@ -122,7 +141,19 @@ pub async fn create(
     body: Json<Value>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let mut given = Attributes::open("project", body)?;
-    let name = given.required_name()?;
+    if given.flag("is_domain")?.unwrap_or(false) {
+        for name in ["domain_id", "parent_id"] {
+            if given.nullable(name)?.is_some_and(|id| !id.is_empty()) {
+                return Err(ApiError::bad_request(
+                    "BadRequest",
+                    format!("A project that acts as a domain has no {name}."),
+                ));
+            }
+        }
+        let row = insert_domain(&app, given).await?;
+        return Ok((StatusCode::CREATED, whole(&app, &headers, &row).await?));
+    }
+    let name = required_name(&mut given)?;
     let parent_id = given.nullable("parent_id")?.filter(|id| !id.is_empty());
     let domain_id = match given.text("domain_id")? {
         Some(id) => id,
@@ -193,7 +224,7 @@ pub async fn show(
     if !context.owns(&id) {
         return Err(ApiError::policy("identity:get_project"));
     }
-    whole(&app, &headers, &find(&app, &id).await?).await
+    whole(&app, &headers, &find_any(&app, &id).await?).await
 }
 
 /// A project's answer.
@@ -223,7 +254,7 @@ async fn change(
         ));
     }
     let _ = given.value("parent_id");
-    if let Some(name) = given.name()? {
+    if let Some(name) = given.name_within(NAME)? {
         row.name = Set(name);
     }
     if let Some(enabled) = given.flag("enabled")? {
@@ -259,46 +290,46 @@ pub async fn update(
 ) -> Result<Json<Value>, ApiError> {
     let row = change(
         &app,
-        find(&app, &id).await?,
+        find_any(&app, &id).await?,
         Attributes::open("project", body)?,
     )
     .await?;
     whole(&app, &headers, &row).await
 }
 
-/// Deletes a project or domain with the assignments on it.
-async fn remove(app: &Shared, row: project::Model, kind: &str) -> Result<(), ApiError> {
-    store::retry(async || {
-        let tx = store::begin(&app.db).await?;
-        assignment::Entity::delete_many()
-            .filter(assignment::Column::TargetKind.is_in([kind, inherited(kind)]))
-            .filter(assignment::Column::TargetId.eq(&row.id))
-            .exec(&tx)
+/// Deletes a project or domain with what is on it.
+async fn forget(db: &impl ConnectionTrait, row: project::Model) -> Result<(), DbErr> {
+    let kind = if row.is_domain { "domain" } else { "project" };
+    assignment::Entity::delete_many()
+        .filter(assignment::Column::TargetKind.is_in([kind, inherited(kind)]))
+        .filter(assignment::Column::TargetId.eq(&row.id))
+        .exec(db)
+        .await?;
+    stored_tags::replace(db, &row.id, &[]).await?;
+    for owner in [limit::Column::ProjectId, limit::Column::DomainId] {
+        limit::Entity::delete_many()
+            .filter(owner.eq(&row.id))
+            .exec(db)
             .await?;
-        stored_tags::replace(&tx, &row.id, &[]).await?;
-        for owner in [limit::Column::ProjectId, limit::Column::DomainId] {
-            limit::Entity::delete_many()
-                .filter(owner.eq(&row.id))
-                .exec(&tx)
-                .await?;
-        }
-        endpoint_filter::forget_project(&tx, &row.id).await?;
-        credentials::Entity::delete_many()
-            .filter(credentials::Column::ProjectId.eq(&row.id))
-            .exec(&tx)
-            .await?;
-        row.clone().delete(&tx).await?;
-        tx.commit().await
-    })
-    .await
-    .map_err(ApiError::from)
+    }
+    endpoint_filter::forget_project(db, &row.id).await?;
+    credentials::Entity::delete_many()
+        .filter(credentials::Column::ProjectId.eq(&row.id))
+        .exec(db)
+        .await?;
+    row.delete(db).await?;
+    Ok(())
 }
 
 pub async fn delete(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let row = find(&app, &id).await?;
+    let row = find_any(&app, &id).await?;
+    if row.is_domain {
+        remove_domain(&app, row).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
     let children = project::Entity::find()
         .filter(project::Column::ParentId.eq(&id))
         .count(&app.db)
@@ -308,7 +339,12 @@ pub async fn delete(
             format!("Cannot delete the project {id} since it is not a leaf in the hierarchy.");
         return Err(ApiError::forbidden("Forbidden", message));
     }
-    remove(&app, row, "project").await?;
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        forget(&tx, row.clone()).await?;
+        tx.commit().await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -332,18 +368,7 @@ pub async fn create_domain(
     headers: HeaderMap,
     body: Json<Value>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let mut given = Attributes::open("domain", body)?;
-    let row = project::Model {
-        id: new_id(),
-        name: given.required_name()?,
-        domain_id: String::new(),
-        parent_id: String::new(),
-        is_domain: true,
-        enabled: given.flag("enabled")?.unwrap_or(true),
-        description: given.nullable("description")?.unwrap_or_default(),
-        extra: merge_extra("{}", given.extra()),
-    };
-    insert(&app, &row, &[], "domain").await?;
+    let row = insert_domain(&app, Attributes::open("domain", body)?).await?;
     Ok((
         StatusCode::CREATED,
         Json(single(
@@ -353,6 +378,22 @@ pub async fn create_domain(
             domain_view(&row),
         )),
     ))
+}
+
+/// A new domain, which is a project that lies in nothing.
+async fn insert_domain(app: &Shared, mut given: Attributes) -> Result<project::Model, ApiError> {
+    let row = project::Model {
+        id: new_id(),
+        name: required_name(&mut given)?,
+        domain_id: String::new(),
+        parent_id: String::new(),
+        is_domain: true,
+        enabled: given.flag("enabled")?.unwrap_or(true),
+        description: given.nullable("description")?.unwrap_or_default(),
+        extra: merge_extra("{}", given.extra()),
+    };
+    insert(app, &row, &[], "domain").await?;
+    Ok(row)
 }
 
 pub async fn show_domain(
@@ -392,37 +433,49 @@ pub async fn update_domain(
     )))
 }
 
-/// Only a disabled domain, and only an empty one: upstream deletes what is inside, which nobody
-/// can take back.
 pub async fn delete_domain(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let row = find_domain(&app, &id).await?;
+    remove_domain(&app, find_domain(&app, &id).await?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deletes a domain with all its projects, users, groups and roles. Only a disabled one: that is the moment to think again.
+async fn remove_domain(app: &Shared, row: project::Model) -> Result<(), ApiError> {
+    if row.id == DEFAULT_DOMAIN {
+        return Err(ApiError::forbidden(
+            "Forbidden",
+            "You are not authorized to perform the requested action: delete the default domain.",
+        ));
+    }
     if row.enabled {
         return Err(ApiError::forbidden(
             "Forbidden",
             "Cannot delete a domain that is enabled, please disable it first.",
         ));
     }
-    let inside = project::Entity::find()
-        .filter(project::Column::DomainId.eq(&id))
-        .count(&app.db)
-        .await?
-        + user::Entity::find()
-            .filter(user::Column::DomainId.eq(&id))
-            .count(&app.db)
-            .await?
-        + group::Entity::find()
-            .filter(group::Column::DomainId.eq(&id))
-            .count(&app.db)
-            .await?;
-    if inside > 0 {
-        return Err(ApiError::conflict(
-            "Conflict",
-            format!("The domain still holds {inside} projects, users or groups."),
-        ));
-    }
-    remove(&app, row, "domain").await?;
-    Ok(StatusCode::NO_CONTENT)
+    store::retry(async || {
+        let tx = store::begin(&app.db).await?;
+        let users = user::Entity::find().filter(user::Column::DomainId.eq(&row.id));
+        for inside in users.all(&tx).await? {
+            users::forget(&tx, inside).await?;
+        }
+        let groups = group::Entity::find().filter(group::Column::DomainId.eq(&row.id));
+        for inside in groups.all(&tx).await? {
+            groups::forget(&tx, inside).await?;
+        }
+        let projects = project::Entity::find().filter(project::Column::DomainId.eq(&row.id));
+        for inside in projects.all(&tx).await? {
+            forget(&tx, inside).await?;
+        }
+        let roles = role::Entity::find().filter(role::Column::DomainId.eq(&row.id));
+        for inside in roles.all(&tx).await? {
+            roles::forget(&tx, inside).await?;
+        }
+        forget(&tx, row.clone()).await?;
+        tx.commit().await
+    })
+    .await
+    .map_err(ApiError::from)
 }

@@ -12,8 +12,8 @@ use crate::{
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait,
-    QueryFilter, QueryOrder,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    IntoActiveModel, ModelTrait, QueryFilter, QueryOrder,
 };
 use serde_json::{Value, json};
 use service_kit::{ApiError, Json, Path, Query, store};
@@ -131,23 +131,30 @@ pub async fn delete(
     let row = find(&app, &id).await?;
     store::retry(async || {
         let tx = store::begin(&app.db).await?;
-        assignment::Entity::delete_many()
-            .filter(assignment::Column::RoleId.eq(&id))
-            .exec(&tx)
-            .await?;
-        implied_role::Entity::delete_many()
-            .filter(implied_role::Column::PriorId.eq(&id))
-            .exec(&tx)
-            .await?;
-        implied_role::Entity::delete_many()
-            .filter(implied_role::Column::ImpliedId.eq(&id))
-            .exec(&tx)
-            .await?;
-        row.clone().delete(&tx).await?;
+        forget(&tx, row.clone()).await?;
         tx.commit().await
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deletes a role, and takes it from everybody.
+pub async fn forget(db: &impl ConnectionTrait, row: role::Model) -> Result<(), DbErr> {
+    assignment::Entity::delete_many()
+        .filter(assignment::Column::RoleId.eq(&row.id))
+        .exec(db)
+        .await?;
+    for side in [
+        implied_role::Column::PriorId,
+        implied_role::Column::ImpliedId,
+    ] {
+        implied_role::Entity::delete_many()
+            .filter(side.eq(&row.id))
+            .exec(db)
+            .await?;
+    }
+    row.delete(db).await?;
+    Ok(())
 }
 
 /// Every role, by id.
@@ -206,8 +213,8 @@ pub async fn implied(
     ))
 }
 
-/// Whether one role may imply another: nobody becomes an administrator by way of a lesser role, and a domain's role does
-/// not get out of its domain.
+/// Whether one role may imply another: nobody becomes an administrator by way of a lesser role, and who has a role of the
+/// whole cloud does not get one of a domain by it.
 fn may_imply(prior: &role::Model, implied: &role::Model) -> Result<(), ApiError> {
     if implied.name.eq_ignore_ascii_case("admin") {
         return Err(ApiError::forbidden(
@@ -215,10 +222,10 @@ fn may_imply(prior: &role::Model, implied: &role::Model) -> Result<(), ApiError>
             format!("{} cannot be an implied roles", implied.id),
         ));
     }
-    if !implied.domain_id.is_empty() && implied.domain_id != prior.domain_id {
+    if !implied.domain_id.is_empty() && prior.domain_id.is_empty() {
         return Err(ApiError::forbidden(
             "Forbidden",
-            "A role of a domain can be implied only by a role of the same domain.",
+            "A role of a domain can be implied only by a role of a domain.",
         ));
     }
     Ok(())

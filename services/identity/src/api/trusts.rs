@@ -2,7 +2,7 @@
 
 use super::{
     Shared,
-    body::{Attributes, collection, single, v3},
+    body::{Attributes, collection, collection_of, single, v3},
 };
 use crate::{
     app::{
@@ -251,7 +251,8 @@ async fn list(
         return Err(ApiError::policy("identity:list_trusts"));
     }
     let rows = find.all(&app.db).await?;
-    Ok(collection(
+    Ok(collection_of(
+        PATH,
         "trusts",
         "/OS-TRUST/trusts",
         &v3(&app, &headers),

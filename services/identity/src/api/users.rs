@@ -23,8 +23,8 @@ use axum::extract::State;
 use chrono::NaiveDateTime;
 use http::{HeaderMap, StatusCode};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait,
-    QueryFilter, QueryOrder,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
+    IntoActiveModel, ModelTrait, QueryFilter, QueryOrder,
 };
 use serde_json::{Value, json};
 use service_kit::{ApiError, Json, Path, Query, RequestContext, store};
@@ -275,36 +275,42 @@ pub async fn delete(
     let row = find(&app, &id).await?;
     store::retry(async || {
         let tx = store::begin(&app.db).await?;
-        assignment::Entity::delete_many()
-            .filter(assignment::Column::ActorKind.eq("user"))
-            .filter(assignment::Column::ActorId.eq(&id))
-            .exec(&tx)
-            .await?;
-        membership::Entity::delete_many()
-            .filter(membership::Column::UserId.eq(&id))
-            .exec(&tx)
-            .await?;
-        application_credential::Entity::delete_many()
-            .filter(application_credential::Column::UserId.eq(&id))
-            .exec(&tx)
-            .await?;
-        credentials::Entity::delete_many()
-            .filter(credentials::Column::UserId.eq(&id))
-            .exec(&tx)
-            .await?;
-        accounts::forget(&tx, &id).await?;
-        access_rules::forget_user(&tx, &id).await?;
-        for party in [trusts::Column::TrustorUserId, trusts::Column::TrusteeUserId] {
-            trusts::Entity::delete_many()
-                .filter(party.eq(&id))
-                .exec(&tx)
-                .await?;
-        }
-        row.clone().delete(&tx).await?;
+        forget(&tx, row.clone()).await?;
         tx.commit().await
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deletes a user with what he has.
+pub async fn forget(db: &impl ConnectionTrait, row: user::Model) -> Result<(), DbErr> {
+    assignment::Entity::delete_many()
+        .filter(assignment::Column::ActorKind.eq("user"))
+        .filter(assignment::Column::ActorId.eq(&row.id))
+        .exec(db)
+        .await?;
+    membership::Entity::delete_many()
+        .filter(membership::Column::UserId.eq(&row.id))
+        .exec(db)
+        .await?;
+    application_credential::Entity::delete_many()
+        .filter(application_credential::Column::UserId.eq(&row.id))
+        .exec(db)
+        .await?;
+    credentials::Entity::delete_many()
+        .filter(credentials::Column::UserId.eq(&row.id))
+        .exec(db)
+        .await?;
+    accounts::forget(db, &row.id).await?;
+    access_rules::forget_user(db, &row.id).await?;
+    for party in [trusts::Column::TrustorUserId, trusts::Column::TrusteeUserId] {
+        trusts::Entity::delete_many()
+            .filter(party.eq(&row.id))
+            .exec(db)
+            .await?;
+    }
+    row.delete(db).await?;
+    Ok(())
 }
 
 /// Without a token: the old password is the proof, and one that has expired gives no token.

@@ -328,9 +328,7 @@ impl App {
             .map(|row| row.secret_hash.as_str())
             .unwrap_or_default();
         let fits = passwords::verify(&method.secret, hash).await?;
-        let row = row.filter(|row| {
-            fits && (row.expires_at == 0 || row.expires_at > now_micros() / 1_000_000)
-        });
+        let row = row.filter(|row| fits && (row.expires_at == 0 || row.expires_at > now_micros()));
         let Some(credential) = row else {
             return Err(
                 ApiError::unauthorized().with_cause("wrong or expired application credential")

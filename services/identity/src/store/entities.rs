@@ -231,7 +231,7 @@ pub mod application_credential {
         #[sea_orm(column_type = "Text")]
         pub roles: String,
         pub unrestricted: bool,
-        /// s since 1970; 0: never.
+        /// µs since 1970; 0: never.
         pub expires_at: i64,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -3,8 +3,8 @@
 use sea_orm_migration::{
     async_trait,
     prelude::{
-        Alias, ColumnDef, DbErr, Index, MigrationName, MigrationTrait, MigratorTrait,
-        SchemaManager, Table, TableCreateStatement,
+        Alias, ColumnDef, ConnectionTrait, DbErr, Index, MigrationName, MigrationTrait,
+        MigratorTrait, SchemaManager, Table, TableCreateStatement,
     },
 };
 
@@ -24,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(super::access_rules::Migration),
             Box::new(super::policies::Migration),
             Box::new(super::revocation_times::Migration),
+            Box::new(CredentialTimes),
         ]
     }
 }
@@ -231,13 +232,74 @@ impl MigrationTrait for First {
     }
 }
 
+/// Application credentials expire at a microsecond; it was a second.
+struct CredentialTimes;
+
+impl MigrationName for CredentialTimes {
+    fn name(&self) -> &str {
+        "identity_0011_credential_times"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for CredentialTimes {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // Seconds are below this for three thousand years, microseconds have been above it since 1970's second day: so what was
+        // changed already is left alone when the migration was broken off.
+        let change = "UPDATE application_credentials SET expires_at = expires_at * 1000000 \
+            WHERE expires_at > 0 AND expires_at < 100000000000";
+        let connection = manager.get_connection();
+        connection.execute_unprepared(change).await.map(|_| ())
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use crate::store::entities::application_credential;
+    use sea_orm::{EntityTrait, IntoActiveModel};
+    use sea_orm_migration::prelude::{MigrationTrait, MigratorTrait, SchemaManager};
     use service_kit::testing::databases;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn migrations_that_were_broken_off_go_on() {
         databases::each(|db| async move { databases::migrate_again::<super::Migrator>(&db).await })
             .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn seconds_become_microseconds_once() {
+        databases::each(|db| async move {
+            let manager = SchemaManager::new(&db);
+            for migration in super::Migrator::migrations() {
+                migration.up(&manager).await.unwrap();
+            }
+            for (id, expires_at) in [("never", 0), ("later", 4_102_444_800)] {
+                let row = application_credential::Model {
+                    id: id.to_owned(),
+                    name: id.to_owned(),
+                    user_id: String::new(),
+                    project_id: String::new(),
+                    secret_hash: String::new(),
+                    description: String::new(),
+                    roles: String::new(),
+                    unrestricted: false,
+                    expires_at,
+                };
+                application_credential::Entity::insert(row.into_active_model())
+                    .exec_without_returning(&db)
+                    .await
+                    .unwrap();
+            }
+            for _ in 0..2 {
+                super::CredentialTimes.up(&manager).await.unwrap();
+                for (id, expected) in [("never", 0), ("later", 4_102_444_800_000_000)] {
+                    let row = application_credential::Entity::find_by_id(id)
+                        .one(&db)
+                        .await;
+                    assert_eq!(row.unwrap().unwrap().expires_at, expected);
+                }
+            }
+        })
+        .await;
     }
 }

@@ -57,6 +57,36 @@ async fn the_catalogues_parts_are_found_by_what_they_are() {
             1
         );
         assert_eq!(found("endpoints", "region=RegionOne").await, 3);
+
+        // A region that is named the old way is made; by its id it must be there.
+        let mut body = json!({"service_id": image, "interface": "internal", "url": "http://glance"});
+        body["region_id"] = json!("South");
+        let endpoint = json!({ "endpoint": body });
+        let (status, _) = world.admin(Method::POST, "/v3/endpoints", endpoint).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        body.as_object_mut().unwrap().remove("region_id");
+        body["region"] = json!("South");
+        world.make("/v3/endpoints", "endpoint", body).await;
+        assert_eq!(found("endpoints", "region_id=South").await, 1);
+        assert_eq!(found("regions", "id=South").await, 1);
+        // Nothing is made for an endpoint that is refused.
+        let bad = json!({"endpoint": {"service_id": "none", "interface": "public", "url": "u", "region": "West"}});
+        let (status, _) = world.admin(Method::POST, "/v3/endpoints", bad).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert_eq!(found("regions", "id=West").await, 0);
+
+        // A region whose id the address says.
+        for (body, expected) in [
+            (json!({"id": "East"}), StatusCode::BAD_REQUEST),
+            (json!({"description": "wild"}), StatusCode::CREATED),
+            (json!({}), StatusCode::CONFLICT),
+        ] {
+            let body = json!({ "region": body });
+            let (status, answer) = world.admin(Method::PUT, "/v3/regions/West", body).await;
+            assert_eq!(status, expected, "{answer}");
+        }
+        let (_, west) = world.admin(Method::GET, "/v3/regions/West", Value::Null).await;
+        assert_eq!(west["region"]["description"], "wild");
     })
     .await;
 }

@@ -5,6 +5,7 @@
 mod access_rules;
 mod catalog;
 mod credentials;
+mod domains;
 mod endpoint_filter;
 mod limits;
 mod passwords;

@@ -44,10 +44,24 @@ async fn roles_imply_others_and_domains_have_their_own() {
             .admin(Method::HEAD, &rule(&clerk, &reader), Value::Null)
             .await;
         assert_eq!(status, StatusCode::NO_CONTENT);
-        // Nobody becomes an administrator so, and nothing leaves its domain.
+        // Nobody becomes an administrator so, and no role of the whole cloud brings one of a domain.
         for path in [rule(&auditor, &admin), rule(&auditor, &clerk)] {
             let (status, _) = world.admin(Method::PUT, &path, Value::Null).await;
             assert_eq!(status, StatusCode::FORBIDDEN);
+        }
+        // A role of another domain may be implied by one of this.
+        let other = json!({"name": "other"});
+        let other = world.make("/v3/domains", "domain", other).await;
+        let foreign = json!({"name": "porter", "domain_id": other});
+        let foreign = world.make("/v3/roles", "role", foreign).await;
+        for (method, expected) in [
+            (Method::PUT, StatusCode::CREATED),
+            (Method::DELETE, StatusCode::NO_CONTENT),
+        ] {
+            let (status, body) = world
+                .admin(method, &rule(&clerk, &foreign), Value::Null)
+                .await;
+            assert_eq!(status, expected, "{body}");
         }
         for method in [Method::GET, Method::HEAD, Method::DELETE] {
             let (status, _) = world

@@ -92,6 +92,8 @@ async fn a_trust_gives_its_roles_to_its_trustee_until_it_is_ended() {
         let (status, _, body) = call(&router, &eve_token, Method::GET, &list, Value::Null).await;
         assert_eq!(status, StatusCode::OK);
         assert_eq!(body["trusts"].as_array().unwrap().len(), 1);
+        let link = body["trusts"][0]["links"]["self"].as_str().unwrap();
+        assert!(link.ends_with(&format!("{trusts}/{id}")), "{link}");
         let (status, ..) = call(&router, &mallory, Method::GET, &list, Value::Null).await;
         assert_eq!(status, StatusCode::FORBIDDEN);
         let one = format!("{trusts}/{id}");

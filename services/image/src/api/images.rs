@@ -257,8 +257,9 @@ pub async fn update(
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    if !kind.starts_with("application/openstack-images-v2.1-json-patch")
-        && !kind.starts_with("application/openstack-images-v2.0-json-patch")
+    let draft = kind.starts_with("application/openstack-images-v2.0-json-patch");
+    if !draft
+        && !kind.starts_with("application/openstack-images-v2.1-json-patch")
         && !kind.starts_with("application/json-patch+json")
     {
         return Err(ApiError::new(
@@ -268,6 +269,11 @@ pub async fn update(
         ));
     }
     let mut row = app.own(&context, &id, "modify_image").await?;
+    let changes = if draft {
+        patch::of_draft(&changes)?
+    } else {
+        changes
+    };
     patch::apply(&context, &mut row, &changes)?;
     Ok(Json(view::image(&app.swap(row).await?)))
 }
@@ -286,10 +292,10 @@ async fn switch(
     app: &Shared,
     context: &RequestContext,
     id: &str,
-    from: &str,
-    to: &str,
+    operation: &str,
+    (from, to): (&str, &str),
 ) -> Result<StatusCode, ApiError> {
-    let mut row = app.visible(context, id).await?;
+    let mut row = app.own(context, id, operation).await?;
     if row.status == from {
         row.status = to.to_owned();
         app.swap(row).await?;
@@ -310,7 +316,8 @@ pub async fn deactivate(
     context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    switch(&app, &context, &id, "active", "deactivated").await
+    let change = ("active", "deactivated");
+    switch(&app, &context, &id, "deactivate", change).await
 }
 
 pub async fn reactivate(
@@ -318,7 +325,8 @@ pub async fn reactivate(
     context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    switch(&app, &context, &id, "deactivated", "active").await
+    let change = ("deactivated", "active");
+    switch(&app, &context, &id, "reactivate", change).await
 }
 
 pub async fn add_tag(

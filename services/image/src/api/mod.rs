@@ -9,8 +9,9 @@ mod schemas;
 mod view;
 
 use crate::app::App;
-use http::Method;
-use service_kit::{Api, FaultStyle, Route, Rule};
+use axum::{extract::Request, response::Response};
+use http::{Method, header};
+use service_kit::{Api, ApiError, FaultStyle, Route, Rule};
 use std::sync::Arc;
 
 /// What handlers get as state.
@@ -21,8 +22,15 @@ pub fn api() -> Api<Shared> {
     Api::new("image", FaultStyle::Glance, routes())
 }
 
+/// What is an image without an id: not the list, as elsewhere, where a slash at the end says nothing.
+pub async fn no_id(request: Request) -> Response {
+    let accept = request.headers().get(header::ACCEPT);
+    let fault = ApiError::not_found("NotFound", "The resource could not be found.");
+    FaultStyle::Glance.render(&fault, "", accept.and_then(|value| value.to_str().ok()))
+}
+
 fn routes() -> Vec<Route<Shared>> {
-    use Rule::{Admin, Authenticated, Member, Public, Reader};
+    use Rule::{Authenticated, Member, Public, Reader};
     vec![
         Route::new(
             Method::PUT,
@@ -129,14 +137,14 @@ fn routes() -> Vec<Route<Shared>> {
             Method::POST,
             "/v2/images/{id}/actions/deactivate",
             "deactivate",
-            Admin,
+            Member,
             images::deactivate,
         ),
         Route::new(
             Method::POST,
             "/v2/images/{id}/actions/reactivate",
             "reactivate",
-            Admin,
+            Member,
             images::reactivate,
         ),
         Route::new(

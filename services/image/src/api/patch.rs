@@ -5,7 +5,7 @@
 use super::view;
 use crate::store::entities::image;
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use service_kit::{ApiError, RequestContext};
 use std::collections::BTreeSet;
 
@@ -42,6 +42,8 @@ const READ_ONLY: [&str; 17] = [
     "deleted",
     "stores",
 ];
+/// Properties whose names begin so are the service's own.
+const RESERVED: &str = "os_glance";
 /// Own properties of one image, and tags.
 const MOST: usize = 128;
 
@@ -98,7 +100,7 @@ pub fn tag_list(value: &Value) -> Result<String, ApiError> {
             .collect()
     });
     match tags {
-        Some(tags) if tags.len() <= MOST => Ok(serde_json::json!(tags).to_string()),
+        Some(tags) if tags.len() <= MOST => Ok(json!(tags).to_string()),
         _ => Err(wrong(format!(
             "Invalid tags: expected at most {MOST} strings of at most 255 bytes."
         ))),
@@ -155,6 +157,12 @@ pub fn set(
                 format!("Attribute '{name}' is read-only."),
             ));
         }
+        _ if name.starts_with(RESERVED) => {
+            return Err(ApiError::forbidden(
+                "Forbidden",
+                format!("Attribute '{name}' is reserved."),
+            ));
+        }
         _ => {
             let Value::String(value) = value else {
                 return Err(wrong(format!(
@@ -176,15 +184,40 @@ pub fn set(
     Ok(())
 }
 
+/// What media type v2.0 means, in the words of v2.1: an early draft of RFC 6902, where the operation's name is the key of its
+/// path, `[{"replace": "/name", "value": "x"}, ...]`.
+pub fn of_draft(changes: &Value) -> Result<Value, ApiError> {
+    let list = changes.as_array().ok_or_else(no_list)?;
+    list.iter()
+        .map(|change| {
+            let mut named = ["add", "replace", "remove"]
+                .into_iter()
+                .filter_map(|op| Some((op, change.get(op)?)));
+            let (Some((op, path)), None) = (named.next(), named.next()) else {
+                return Err(wrong(
+                    "Operation objects must contain exactly one member named \"add\", \"remove\", or \"replace\".",
+                ));
+            };
+            let mut plain = json!({ "op": op, "path": path });
+            if let Some(value) = change.get("value") {
+                plain["value"] = value.clone();
+            }
+            Ok(plain)
+        })
+        .collect()
+}
+
+fn no_list() -> ApiError {
+    wrong("Request body must be a JSON array of operation objects.")
+}
+
 /// Applies `[{"op", "path", "value"}, ...]`.
 pub fn apply(
     context: &RequestContext,
     row: &mut image::Model,
     changes: &Value,
 ) -> Result<(), ApiError> {
-    let changes = changes
-        .as_array()
-        .ok_or_else(|| wrong("Request body must be a JSON array of operation objects."))?;
+    let changes = changes.as_array().ok_or_else(no_list)?;
     for change in changes {
         let word = |name: &str| change.get(name).and_then(Value::as_str);
         let (Some(op), Some(path)) = (word("op"), word("path")) else {

@@ -40,14 +40,16 @@ async fn create(router: &Router, token: &str, body: Value) -> String {
 }
 
 async fn patch(router: &Router, id: &str, changes: Value) -> (StatusCode, Value) {
+    let kind = "application/openstack-images-v2.1-json-patch";
+    patch_as(router, id, kind, changes).await
+}
+
+async fn patch_as(router: &Router, id: &str, kind: &str, changes: Value) -> (StatusCode, Value) {
     let request = Request::builder()
         .method(Method::PATCH)
         .uri(format!("/v2/images/{id}"))
         .header("x-auth-token", "member")
-        .header(
-            "content-type",
-            "application/openstack-images-v2.1-json-patch",
-        )
+        .header("content-type", kind)
         .body(Body::from(changes.to_string()))
         .unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
@@ -181,6 +183,109 @@ async fn bad_data_leaves_nothing() {
     )
     .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
+}
+
+/// Media type v2.0 writes an operation another way; names beginning with `os_glance` are the service's own; an image without
+/// an id is none.
+#[tokio::test]
+async fn older_patches_reserved_names_and_no_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/image.db", folder.path().display());
+    let db = service_kit::store::connect(&url).await.unwrap();
+    let router = start(&db, folder.path()).await;
+    let id = create(&router, "member", json!({"name": "a", "kept": "x"})).await;
+    let draft = async |changes: Value| {
+        let kind = "application/openstack-images-v2.0-json-patch";
+        patch_as(&router, &id, kind, changes).await
+    };
+    let (status, changed) = draft(json!([
+        {"replace": "/name", "value": "b"},
+        {"add": "/os_distro", "value": "debian"},
+        {"remove": "/kept"},
+    ]))
+    .await;
+    assert_eq!(status, StatusCode::OK, "{changed}");
+    assert_eq!(
+        (&changed["name"], &changed["os_distro"], changed.get("kept")),
+        (&json!("b"), &json!("debian"), None)
+    );
+    for (bad, expected) in [
+        (
+            json!([{"op": "replace", "path": "/name", "value": "c"}]),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            json!([{"add": "/name", "replace": "/name", "value": "c"}]),
+            StatusCode::BAD_REQUEST,
+        ),
+        (json!({"replace": "/name"}), StatusCode::BAD_REQUEST),
+        (
+            json!([{"add": "/os_glance_own", "value": "c"}]),
+            StatusCode::FORBIDDEN,
+        ),
+    ] {
+        let (status, body) = draft(bad.clone()).await;
+        assert_eq!(status, expected, "{bad}: {body}");
+    }
+    let own = json!({"os_glance_own": "c"});
+    let (status, ..) = call(&router, "member", Method::POST, "/v2/images", own).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    for method in [Method::GET, Method::DELETE] {
+        let (status, ..) = call(&router, "member", method, "/v2/images/", Value::Null).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+}
+
+/// Owners and administrators switch an image off and on; others cannot, also when they see it.
+#[tokio::test]
+async fn an_image_is_switched_off_and_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/image.db", folder.path().display());
+    let db = service_kit::store::connect(&url).await.unwrap();
+    let router = start(&db, folder.path()).await;
+    let wanted =
+        json!({"disk_format": "raw", "container_format": "bare", "visibility": "community"});
+    let id = create(&router, "member", wanted).await;
+    put(&router, &id, Body::from("hello")).await;
+    let file = format!("/v2/images/{id}/file");
+    for (who, action, expected, read) in [
+        (
+            "member@p2",
+            "deactivate",
+            StatusCode::FORBIDDEN,
+            StatusCode::OK,
+        ),
+        (
+            "member",
+            "deactivate",
+            StatusCode::NO_CONTENT,
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            "member@p2",
+            "reactivate",
+            StatusCode::FORBIDDEN,
+            StatusCode::FORBIDDEN,
+        ),
+        (
+            "member",
+            "reactivate",
+            StatusCode::NO_CONTENT,
+            StatusCode::OK,
+        ),
+        (
+            "admin",
+            "deactivate",
+            StatusCode::NO_CONTENT,
+            StatusCode::FORBIDDEN,
+        ),
+    ] {
+        let path = format!("/v2/images/{id}/actions/{action}");
+        let (status, ..) = call(&router, who, Method::POST, &path, Value::Null).await;
+        assert_eq!(status, expected, "{who} {action}");
+        let (status, ..) = call(&router, "member", Method::GET, &file, Value::Null).await;
+        assert_eq!(status, read, "after {who} {action}");
+    }
 }
 
 /// The status once it is no longer `saving`: a refused upload is put back in the background.
