@@ -271,8 +271,10 @@ impl Walk {
             lock(&self.engine.titles).insert(id.clone(), title.clone());
         }
         let args = call.args.clone();
-        let mut answer = target.link.run(call.clone()).await;
-        if self.engine.spec.continues {
+        // Arguments can be whole files: they are copied only where they may be wanted again.
+        let call_again = self.engine.spec.continues.then(|| call.clone());
+        let mut answer = target.link.run(call).await;
+        if let Some(call) = call_again {
             // Under ids by which a third part of the run finds them, too.
             for again in 1..=FAILED_BEFORE_MAX {
                 if !answer.as_ref().is_ok_and(|result| result.failed) {
