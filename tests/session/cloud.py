@@ -16,6 +16,9 @@ WRIGHT = os.environ.get("WRIGHT") or sys.exit("WRIGHT names no program")
 class Cloud:
     """`wright up` of the environment `name`, with its state in `folder`, which is made."""
 
+    # Its addresses answer everywhere on this machine.
+    before = ()
+
     def __init__(self, folder, *arguments, name="one-machine"):
         self.name = name
         self.folder = Path(folder)

@@ -14,10 +14,12 @@ NOWHERE = "http://127.0.0.1:9/image"
 
 
 class Workspace:
-    """In `folder`, which is made; for the cloud that the variables of `openrc` name."""
+    """In `folder`, which is made; for the cloud that the variables of `openrc` name. `before` are words that bring a command
+    to where that cloud's addresses answer."""
 
-    def __init__(self, programs, folder, openrc):
+    def __init__(self, programs, folder, openrc, before):
         self.programs = programs
+        self.before = before
         self.folder = folder
         self.openrc = openrc
         folder.mkdir()
@@ -42,7 +44,11 @@ class Workspace:
                 # Identity and image need none.
                 "create_isolated_networks": "false",
             },
-            "identity": {"uri_v3": of["OS_AUTH_URL"], "region": of.get("OS_REGION_NAME", "RegionOne")},
+            "identity": {
+                "uri_v3": of["OS_AUTH_URL"],
+                "region": of.get("OS_REGION_NAME", "RegionOne"),
+                **({"ca_certificates_file": of["OS_CACERT"]} if "OS_CACERT" in of else {}),
+            },
             "image": {
                 "http_image": NOWHERE,
                 "http_qcow2_image": NOWHERE,
@@ -67,7 +73,7 @@ class Workspace:
     def call(self, program, *arguments, output=subprocess.PIPE):
         environment = {"PATH": f"{self.programs}:/usr/bin:/bin", "HOME": str(self.folder), "LANG": "C.UTF-8"}
         return subprocess.run(
-            [self.programs / program, *arguments],
+            [*self.before, self.programs / program, *arguments],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             text=True, cwd=self.folder, env=environment, timeout=PATIENCE,
         )

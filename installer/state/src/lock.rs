@@ -5,11 +5,19 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::{EnvironmentFolder, StateError};
+
+/// How long a holder may take to let go. A process that was killed has its files until the kernel has closed them, which on a
+/// busy machine is not at once; who starts again then should not be refused.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Held until dropped.
 #[derive(Debug)]
@@ -18,11 +26,25 @@ pub struct EnvironmentLock {
 }
 
 impl EnvironmentLock {
-    /// Takes the lock of `purpose` (for example `deploy`) or says at once who has it.
+    /// Takes the lock of `purpose` (for example `deploy`), or says within seconds who has it. Blocks the thread meanwhile.
     ///
     /// # Errors
     /// [`StateError::Locked`] naming the holder, or the file's error.
     pub fn acquire(folder: &EnvironmentFolder, purpose: &str) -> Result<Self, StateError> {
+        let began = Instant::now();
+        loop {
+            match Self::try_acquire(folder, purpose) {
+                Err(StateError::Locked { .. }) if began.elapsed() < PATIENCE => sleep(PAUSE),
+                done => return done,
+            }
+        }
+    }
+
+    /// Takes the lock, or says at once who has it.
+    ///
+    /// # Errors
+    /// As [`EnvironmentLock::acquire`].
+    pub fn try_acquire(folder: &EnvironmentFolder, purpose: &str) -> Result<Self, StateError> {
         let path = folder.lock(purpose);
         // Never truncated on opening: the content belongs to whoever holds the lock.
         let file = OpenOptions::new()
@@ -80,7 +102,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
         let first = EnvironmentLock::acquire(&folder, "deploy").unwrap();
-        let told = EnvironmentLock::acquire(&folder, "deploy")
+        let told = EnvironmentLock::try_acquire(&folder, "deploy")
             .unwrap_err()
             .to_string();
         assert!(
@@ -90,6 +112,19 @@ mod tests {
         EnvironmentLock::acquire(&folder, "lab").unwrap();
         drop(first);
         EnvironmentLock::acquire(&folder, "deploy").unwrap();
+    }
+
+    #[test]
+    fn a_holder_that_lets_go_late_is_waited_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = EnvironmentFolder::create(scratch.path().join("lab"), "lab").unwrap();
+        let dying = EnvironmentLock::acquire(&folder, "deploy").unwrap();
+        let dies = std::thread::spawn(move || {
+            sleep(PAUSE * 4);
+            drop(dying);
+        });
+        EnvironmentLock::acquire(&folder, "deploy").unwrap();
+        dies.join().unwrap();
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub async fn run(settings: &Settings, printer: &Printer) -> Result<ExitStatus, C
         printer.say("nothing runs: this environment was never started");
         return Ok(ExitStatus::Done);
     };
-    let holder = match EnvironmentLock::acquire(&folder, LOCK) {
+    let holder = match EnvironmentLock::try_acquire(&folder, LOCK) {
         Ok(_lock) => {
             let stopped = below::stop_left_behind(&folder, printer).await?;
             printer.say(if stopped { "stopped" } else { "nothing runs" });
@@ -51,7 +51,7 @@ pub async fn run(settings: &Settings, printer: &Printer) -> Result<ExitStatus, C
     .map_err(|error| CommandError::failed(format!("cannot stop process {pid}: {error}")))?;
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < PATIENCE {
-        if EnvironmentLock::acquire(&folder, LOCK).is_ok() {
+        if EnvironmentLock::try_acquire(&folder, LOCK).is_ok() {
             printer.say("stopped");
             return Ok(ExitStatus::Done);
         }
