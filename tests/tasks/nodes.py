@@ -116,11 +116,14 @@ class Node:
         # With a network namespace by name it may do in there what a machine may.
         command += ["--network-namespace-path=/proc/self/ns/net", "--boot"]
         log = open(self.folder / "console", "ab")
-        enter = None
-        if self.nodes.cpu:
-            group = self.nodes.cpu / self.name
+        groups = [group / self.name for group in self.nodes.groups]
+        for group in groups:
             group.mkdir(exist_ok=True)
-            enter = lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
+
+        def enter():
+            for group in groups:
+                (group / "cgroup.procs").write_text(str(os.getpid()))
+
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=enter
         )
@@ -206,7 +209,8 @@ class Nodes:
         run(["mount", "-t", "tmpfs", "-o", "size=4g", "wright-nodes", str(self.folder)])
         for key in ("host", "client"):
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key, "-f", str(self.folder / key)])
-        self.cpu = accounting()
+        self.groups = groups()
+        self.cpu = next((group for group in self.groups if (group / "cpuacct.usage").exists()), None)
         self.all = [Node(self, f"node-{n}", f"127.0.1.{n}") for n in range(1, count + 1)]
         host_key = " ".join((self.folder / "host.pub").read_text().split()[:2])
         self.host_key = host_key
@@ -239,20 +243,19 @@ class Nodes:
         for node in self.all:
             if node.process and node.process.poll() is None:
                 node.kill()
-            if self.cpu:
-                forget(self.cpu / node.name)
-        if self.cpu:
-            forget(self.cpu)
+        for group in self.groups:
+            forget(group)
 
 
-def accounting():
-    """A control group for the nodes' CPU time, where the kernel accounts for it by group."""
-    base = Path("/sys/fs/cgroup/cpuacct")
-    if not (base / "cpuacct.usage").exists():
-        return None
-    group = base / f"wright-nodes-{os.stat('/proc/self/ns/pid').st_ino}"
-    group.mkdir(exist_ok=True)
-    return group
+def groups():
+    """Control groups for nodes to have theirs in. Without, all nodes had the same, and each systemd removed the others'. One accounts
+    for their CPU time, where the kernel does that by group."""
+    hierarchies = [Path("/sys/fs/cgroup") / name for name in ("cpuacct", "systemd", "unified", ".")]
+    name = f"wright-nodes-{os.stat('/proc/self/ns/pid').st_ino}"
+    made = [hierarchy / name for hierarchy in hierarchies if (hierarchy / "cgroup.procs").exists()]
+    for group in made:
+        group.mkdir(exist_ok=True)
+    return made
 
 
 def forget(group):

@@ -22,6 +22,7 @@ use nix::{sys::signal::Signal, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cgroup,
     error::{At, LabError},
     names, network,
     spec::{LabSpec, Machine},
@@ -170,8 +171,13 @@ impl Container<'_> {
         network::unplug(self.env, self.machine)?;
         network::plug(spec, self.machine)?;
         let namespace = names::machine_namespace(self.env, &self.machine.name);
-        let mut command = Command::new("systemd-nspawn");
+        // It goes into its groups itself: those of its systemd are to be below them.
+        cgroup::remove(&namespace);
+        let mut command = Command::new("sh");
         command
+            .args(["-ec", ENTER, "sh"])
+            .args(cgroup::make(&namespace)?)
+            .args(["--", "systemd-nspawn"])
             .args(["--quiet", "--register=no", "--keep-unit", "--boot"])
             .args(["--link-journal=no", "--resolv-conf=off", "--timezone=off"])
             .arg("--machine")
@@ -204,6 +210,9 @@ impl Container<'_> {
         Ok(())
     }
 }
+
+/// Goes into the groups whose files are named before `--`, and becomes what comes after it.
+const ENTER: &str = r#"while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift; exec "$@""#;
 
 /// Kills the first process of what `holder` holds, and with it all others. What ended in between is what was asked for.
 pub(crate) fn kill_first(holder: i32) {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     bmc::{Request, Simulator, answer},
-    checks, console,
+    cgroup, checks, console,
     container::{self, RootImage},
     error::{At, LabError},
     host::host_is_there,
@@ -210,6 +210,7 @@ impl Lab {
         }
         for machine in &self.spec.machines {
             network::unplug(&self.spec.env, machine)?;
+            cgroup::remove(&names::machine_namespace(&self.spec.env, &machine.name));
         }
         container::unmount_all(&self.folders.run)?;
         network::delete(&self.spec.env)?;
@@ -241,6 +242,7 @@ impl Lab {
             if network::all_namespaces().contains(&namespace) {
                 network::delete_namespace(&namespace)?;
             }
+            cgroup::remove(&namespace);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 //! All calls block; async callers use a blocking thread.
 mod accelerator;
 mod bmc;
+mod cgroup;
 mod checks;
 mod console;
 mod container;
