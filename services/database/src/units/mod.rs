@@ -48,6 +48,8 @@ pub(crate) async fn run(command: &[String], limit: Duration) -> Result<String, S
     };
     let mut child = Command::new(program)
         .args(arguments)
+        // A server that is asked for its position would tell the service manager that it is this guard.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
