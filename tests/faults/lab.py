@@ -17,7 +17,7 @@ TOLD_AFTER = 10
 # What each of OVN's databases says of its cluster, and whether it could be read again at its next start.
 OVN = """
 for one in nb:OVN_Northbound sb:OVN_Southbound; do
-    ovsdb-tool check-cluster /var/lib/ovn/ovn${one%:*}_db.db 2>/dev/null && echo readable || echo broken
+    ovsdb-tool check-cluster /var/lib/ovn/ovn${one%:*}_db.db >/dev/null 2>&1 && echo readable || echo broken
     ovs-appctl --timeout=5 -t /var/run/ovn/ovn${one%:*}_db.ctl cluster/status ${one#*:} 2>/dev/null | awk '
         /^Status: cluster member/ { member = "member" }
         /^Leader: / && $2 != "unknown" { leader = "led" }

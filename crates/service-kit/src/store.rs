@@ -17,6 +17,11 @@ use std::{future::Future, path::Path, time::Duration};
 /// How often a transaction is tried before its conflict becomes an error.
 const TRIES: u32 = 12;
 
+/// How long a connection that a burst of calls has opened is kept.
+const IDLE: Duration = Duration::from_secs(60);
+/// Prepared statements that a connection keeps; each holds its text and its columns, some kilobytes.
+const STATEMENTS: usize = 32;
+
 /// The database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -51,7 +56,7 @@ pub async fn connect_trusting(
         .sqlx_logging(false)
         .connect_timeout(Duration::from_secs(10))
         .acquire_timeout(Duration::from_secs(30))
-        .idle_timeout(Duration::from_secs(300));
+        .idle_timeout(IDLE);
     if let Some(rest) = url.strip_prefix("sqlite:") {
         let memory = rest.contains(":memory:");
         if !memory {
@@ -89,17 +94,24 @@ pub async fn connect_trusting(
         || url.starts_with("postgres:")
         || url.starts_with("postgresql:")
     {
+        use sea_orm::sqlx::{mysql::MySqlSslMode, postgres::PgSslMode};
         options.max_connections(16).test_before_acquire(true);
-        if let Some(ca) = ca_file.map(Path::to_owned) {
-            use sea_orm::sqlx::{mysql::MySqlSslMode, postgres::PgSslMode};
-            let root = ca.clone();
-            options.map_sqlx_mysql_opts(move |options| {
-                options.ssl_mode(MySqlSslMode::VerifyCa).ssl_ca(&ca)
-            });
-            options.map_sqlx_postgres_opts(move |options| {
-                options.ssl_mode(PgSslMode::VerifyCa).ssl_root_cert(&root)
-            });
-        }
+        let ca = ca_file.map(Path::to_owned);
+        let root = ca.clone();
+        options.map_sqlx_mysql_opts(move |options| {
+            let options = options.statement_cache_capacity(STATEMENTS);
+            match &ca {
+                Some(ca) => options.ssl_mode(MySqlSslMode::VerifyCa).ssl_ca(ca),
+                None => options,
+            }
+        });
+        options.map_sqlx_postgres_opts(move |options| {
+            let options = options.statement_cache_capacity(STATEMENTS);
+            match &root {
+                Some(root) => options.ssl_mode(PgSslMode::VerifyCa).ssl_root_cert(root),
+                None => options,
+            }
+        });
     } else {
         let shown = hide_password(url);
         return Err(StoreError::Url {
