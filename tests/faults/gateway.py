@@ -81,7 +81,8 @@ def hangs_switch(lab, node):
 
 def power_and_central(lab, node):
     """At one moment, as when the machine that has both dies. A chassis whose connection to the database ended before that
-    changes nothing any more (OVN 23.03: what it wanted to write is pending, and nothing is worked out meanwhile)."""
+    changes nothing any more (OVN 23.03: what it wanted to write is pending, and nothing is worked out meanwhile). Nor is anybody
+    found whose MAC address changes meanwhile: what a router learns it learns through the database."""
     def databases(word):
         for controller in CONTROLLERS:
             lab.inside(controller, "sh", "-c", f"kill -{word} $(cat /var/run/ovn/ovnnb_db.pid /var/run/ovn/ovnsb_db.pid)")

@@ -19,6 +19,14 @@ pub(crate) fn bridge(env: &str, network: &str) -> String {
     interface(format!("wl-{env}-{network}"))
 }
 
+/// The MAC address that the host has on a bridge; locally administered. Left to the kernel it would be that of one of the cards that
+/// are plugged in, and change with these: whoever has learnt it talks to nobody then.
+pub(crate) fn bridge_address(bridge: &str) -> String {
+    let digest = Sha256::digest(bridge.as_bytes());
+    let octets = digest.iter().take(5).map(|octet| format!("{octet:02x}"));
+    format!("0e:{}", octets.collect::<Vec<_>>().join(":"))
+}
+
 /// The lab's switch.
 pub(crate) fn switch(env: &str) -> String {
     interface(format!("wl-{env}-switch"))

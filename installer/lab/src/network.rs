@@ -212,7 +212,8 @@ fn wires(spec: &LabSpec, there: &BTreeSet<String>) -> Vec<String> {
         if !there.contains(&bridge) {
             // Without spanning tree a port forwards at once; nobody can wire a loop here.
             lines.push(format!(
-                "link add {bridge} mtu {} type bridge stp_state 0 forward_delay 0",
+                "link add {bridge} address {} mtu {} type bridge stp_state 0 forward_delay 0",
+                names::bridge_address(&bridge),
                 wire.mtu
             ));
         }
