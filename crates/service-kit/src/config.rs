@@ -1,4 +1,4 @@
-//! A service's TOML file: the section `[service]` that all share, and the service's own sections.
+//! A service's TOML file: the sections `[service]` and `[policy]` that all share, and the service's own sections.
 //!
 //! Unknown keys are refused with file, line and a suggestion. Secrets may be written into the
 //! file (then it should be 0600) or, better, named by a `*_file` key. The kit does not know the
@@ -65,6 +65,19 @@ pub struct ServiceConfig {
     /// Logging.
     #[serde(default)]
     pub log: LogConfig,
+    /// `[policy]`, which is no part of `[service]`.
+    #[serde(skip)]
+    pub policy: PolicyConfig,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// YAML file with an operator's rules of who may call what (docs/policies.md). It is read again when it changes. Without
+    /// it the rules of the code hold.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
 }
 
 /// `[service.tls]`
@@ -190,11 +203,20 @@ pub fn parse<C: DeserializeOwned>(
             .map_err(|error| diagnostics.push(explain_toml(&source, &error)))
             .ok(),
     };
+    let policy = match table.get_mut().remove("policy") {
+        None => Some(PolicyConfig::default()),
+        Some(value) => PolicyConfig::deserialize(toml::de::ValueDeserializer::from(value))
+            .map_err(|error| diagnostics.push(explain_toml(&source, &error)))
+            .ok(),
+    };
     let own = C::deserialize(toml::de::Deserializer::from(table))
         .map_err(|error| diagnostics.push(explain_toml(&source, &error)))
         .ok();
-    match (service, own) {
-        (Some(service), Some(own)) => Ok((service, own)),
+    match (service, policy, own) {
+        (Some(mut service), Some(policy), Some(own)) => {
+            service.policy = policy;
+            Ok((service, own))
+        }
         _ => Err(diagnostics),
     }
 }
@@ -327,9 +349,22 @@ username = "neutron"
 
     #[test]
     fn refuses_unknown_keys_of_both_parts_at_once() {
-        let text = GOOD.replace("listen", "lisen").replace("mtu", "mtv");
+        let text =
+            GOOD.replace("listen", "lisen").replace("mtu", "mtv") + "[policy]\nfiel = \"x\"\n";
         let faults = parse::<Own>("network.toml", &text).unwrap_err();
         insta::assert_snapshot!(faults.to_string());
+    }
+
+    #[test]
+    fn a_policy_file_is_named_in_a_section_of_its_own() {
+        let named = GOOD.to_owned() + "[policy]\nfile = \"/etc/wright/policy.yaml\"\n";
+        let (service, _): (_, Own) = parse("network.toml", &named).unwrap();
+        assert_eq!(
+            service.policy.file.as_deref(),
+            Some(Path::new("/etc/wright/policy.yaml"))
+        );
+        let (service, _): (_, Own) = parse("network.toml", GOOD).unwrap();
+        assert_eq!(service.policy.file, None);
     }
 
     #[test]

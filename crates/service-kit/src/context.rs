@@ -31,6 +31,8 @@ pub struct Context {
     pub tokens: Arc<dyn TokenValidator>,
     /// A folder of the service's own: images, keys, caches.
     pub data_dir: PathBuf,
+    /// An operator's rules of who may call what; without it those of the code hold.
+    pub policy_file: Option<PathBuf>,
     /// Cancelled when the service shall stop.
     pub shutdown: CancellationToken,
     /// Background workers are spawned here; a stop waits for them.
@@ -49,6 +51,9 @@ pub enum StartError {
     /// Its configuration is wrong.
     #[error("configuration: {0}")]
     Config(String),
+    /// Its policy file is wrong.
+    #[error("{0}")]
+    Policy(diagnostics::Diagnostics),
     /// Its database.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -11,6 +11,7 @@
 //!     let app = Arc::new(App::new(&ctx, config));
 //!     ctx.tasks.spawn(work::run(queue, ctx.shutdown.clone(), worker));
 //!     let router = Api::new("network", FaultStyle::Neutron, routes())
+//!         .governed_by(&ctx)?
 //!         .into_router(app, ctx.tokens.clone(), &ctx.auth_url);
 //!     Ok(Service { router })
 //! }
@@ -22,12 +23,14 @@ mod access_rules;
 pub mod config;
 pub mod context;
 pub mod fault;
+pub mod openapi;
 pub mod page;
 pub mod policy;
 pub mod request;
 pub mod routes;
 pub mod server;
 pub mod store;
+pub mod table;
 pub mod telemetry;
 pub mod testing;
 pub mod tls;
@@ -42,5 +45,6 @@ pub use page::Page;
 pub use policy::Rule;
 pub use request::{Json, Path, Query, RequestContext};
 pub use routes::{Api, CallerGone, Route};
+pub use table::Table;
 pub use tokens::{IdentityTokens, TokenError, TokenValidator};
 pub use version::Microversions;

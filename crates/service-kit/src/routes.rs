@@ -6,24 +6,28 @@
 
 use crate::{
     access_rules,
+    context::{Context, StartError},
     fault::{ApiError, FaultStyle},
-    policy::{Rule, allows},
+    openapi,
+    policy::{self, Policies, Rule, Target, allows},
     request::RequestContext,
+    table::{Row, Table},
     tokens::{TokenError, TokenValidator},
     version::Microversions,
 };
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{FromRequestParts, RawPathParams, Request, State},
     handler::Handler,
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter},
 };
 use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
-use openstack_types::Microversion;
+use openstack_types::{Microversion, Token};
+use serde_json::Value;
 use std::{
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 use tokio::{sync::Semaphore, task::JoinError};
@@ -48,6 +52,7 @@ pub struct Route<S> {
     /// Who may call it.
     pub rule: Rule,
     streaming: bool,
+    body: Option<Value>,
     handler: MethodRouter<S>,
 }
 
@@ -72,8 +77,15 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
             operation,
             rule,
             streaming: false,
+            body: None,
             handler: MethodRouter::new().on(filter, handler),
         }
+    }
+
+    /// The JSON schema of the request's body, for the API's description. It does not check anything.
+    pub fn body(mut self, schema: Value) -> Self {
+        self.body = Some(schema);
+        self
     }
 
     /// Bodies of any length and duration (images): the row has no time limit.
@@ -89,6 +101,7 @@ pub struct Api<S> {
     style: FaultStyle,
     microversions: Option<Microversions>,
     routes: Vec<Route<S>>,
+    policies: Option<Arc<Policies>>,
 }
 
 struct Edge {
@@ -103,6 +116,9 @@ struct Guard {
     operation: &'static str,
     rule: Rule,
     streaming: bool,
+    /// What `%(NAME)s` in a policy is: the name, and the parameter of the path.
+    attributes: Vec<(String, &'static str)>,
+    policies: Option<Arc<Policies>>,
     tokens: Arc<dyn TokenValidator>,
     auth_url: Option<HeaderValue>,
 }
@@ -119,6 +135,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
             style,
             microversions: None,
             routes,
+            policies: None,
         }
     }
 
@@ -135,16 +152,53 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
             .map(|row| (&row.method, row.path, row.operation, row.rule))
     }
 
+    /// The rows with all that is told of them.
+    pub fn table(&self) -> Table {
+        let rows = self.routes.iter().map(|row| Row {
+            method: row.method.clone(),
+            path: row.path,
+            operation: row.operation,
+            rule: row.rule,
+            body: row.body.clone(),
+            streaming: row.streaming,
+        });
+        Table {
+            service: self.service_type,
+            style: self.style,
+            microversions: self.microversions,
+            rows: rows.collect(),
+        }
+    }
+
+    /// An operator's policy file, if the service was given one, goes before the rules of the rows, and is followed while the
+    /// service runs.
+    ///
+    /// # Errors
+    /// When something is wrong with the file.
+    pub fn governed_by(mut self, ctx: &Context) -> Result<Self, StartError> {
+        if let Some(file) = &ctx.policy_file {
+            let policies = Policies::open(file, self.table()).map_err(StartError::Policy)?;
+            let policies = Arc::new(policies);
+            ctx.tasks
+                .spawn(Arc::clone(&policies).follow(ctx.shutdown.clone()));
+            self.policies = Some(policies);
+        }
+        Ok(self)
+    }
+
     /// The router with all layers. `auth_url` is what a 401 points to.
     pub fn into_router(self, state: S, tokens: Arc<dyn TokenValidator>, auth_url: &str) -> Router {
         let auth_url = HeaderValue::from_str(&format!("Keystone uri=\"{auth_url}\"")).ok();
         let mut router: Router<S> = Router::new();
-        for row in self.routes {
+        let description = description(self.table());
+        for row in self.routes.into_iter().chain([description]) {
             let guard = Arc::new(Guard {
                 service_type: self.service_type,
                 operation: row.operation,
                 rule: row.rule,
                 streaming: row.streaming,
+                attributes: policy::attributes(row.path),
+                policies: self.policies.clone(),
                 tokens: Arc::clone(&tokens),
                 auth_url: auth_url.clone(),
             });
@@ -176,6 +230,20 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         let entry = move |request: Request| run(Arc::clone(&edge), inner.clone(), request);
         Router::new().fallback(entry)
     }
+}
+
+/// The row that describes all others. No part of the table: every service has it, and no policy changes it.
+fn description<S: Clone + Send + Sync + 'static>(table: Table) -> Route<S> {
+    // Made when it is first asked for: no start waits for it.
+    let described = Arc::new(LazyLock::new(move || openapi::document(&table).to_string()));
+    let handler = async move || {
+        (
+            [(header::CONTENT_TYPE, "application/json")],
+            described.to_string(),
+        )
+    };
+    let rule = Rule::Authenticated;
+    Route::new(Method::GET, openapi::PATH, "describe_api", rule, handler)
 }
 
 /// Cancelled when whoever asked has gone away, and has no use for an answer: for handlers that wait.
@@ -264,7 +332,7 @@ async fn run(edge: Arc<Edge>, inner: Router, mut request: Request) -> Response {
 async fn guard_row(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     if guard.rule != Rule::Public {
-        match authorize(&guard, &parts).await {
+        match authorize(&guard, &mut parts).await {
             Ok(context) => {
                 parts.extensions.insert(context);
             }
@@ -287,7 +355,7 @@ async fn guard_row(State(guard): State<Arc<Guard>>, request: Request, next: Next
     }
 }
 
-async fn authorize(guard: &Guard, request: &Parts) -> Result<RequestContext, ApiError> {
+async fn authorize(guard: &Guard, request: &mut Parts) -> Result<RequestContext, ApiError> {
     let unauthorized = || {
         let error = ApiError::unauthorized();
         match &guard.auth_url {
@@ -300,10 +368,11 @@ async fn authorize(guard: &Guard, request: &Parts) -> Result<RequestContext, Api
         .get("x-auth-token")
         .and_then(|value| value.to_str().ok())
         .filter(|text| !text.is_empty() && text.len() <= 4096)
+        .map(str::to_owned)
         .ok_or_else(unauthorized)?;
     let token = guard
         .tokens
-        .validate(secret)
+        .validate(&secret)
         .await
         .map_err(|error| match error {
             TokenError::Invalid => unauthorized(),
@@ -315,7 +384,11 @@ async fn authorize(guard: &Guard, request: &Parts) -> Result<RequestContext, Api
     if !access_rules::allow(&token, guard.service_type, method, path) {
         return Err(unauthorized().with_cause("the token's access rules do not name the request"));
     }
-    if !allows(guard.rule, &token) {
+    let allowed = match &guard.policies {
+        Some(policies) => by_policy(guard, policies, &token, request).await,
+        None => None,
+    };
+    if !allowed.unwrap_or_else(|| allows(guard.rule, &token)) {
         return Err(ApiError::policy(guard.operation));
     }
     let extensions = &request.extensions;
@@ -348,9 +421,28 @@ async fn authorize(guard: &Guard, request: &Parts) -> Result<RequestContext, Api
             .get::<Microversion>()
             .copied()
             .unwrap_or(Microversion::new(0, 0)),
-        secret: secret.to_owned(),
+        secret,
         token,
     })
+}
+
+/// What the operator's policy says, if it speaks of the operation.
+async fn by_policy(
+    guard: &Guard,
+    policies: &Policies,
+    token: &Token,
+    request: &mut Parts,
+) -> Option<bool> {
+    let parameters = RawPathParams::from_request_parts(request, &()).await.ok();
+    let value = |wanted: &str| {
+        let mut all = parameters.iter().flatten();
+        all.find(|(name, _)| *name == wanted)
+            .map(|(_, value)| value)
+    };
+    let known = guard.attributes.iter();
+    let known = known.filter_map(|(name, parameter)| Some((name.as_str(), value(parameter)?)));
+    let target = Target(known.collect());
+    policies.current().decide(guard.operation, token, &target)
 }
 
 /// `/v3/users/` means `/v3/users`; `/` stays.

@@ -162,6 +162,7 @@ pub async fn context(
         db: store::connect_trusting(url.expose(), database.ca_file.as_deref()).await?,
         bus,
         tokens: Arc::new(IdentityTokens::new(client.clone())),
+        policy_file: settings.policy.file.clone(),
         client,
         data_dir: settings.data_dir.clone(),
         shutdown,

@@ -110,6 +110,7 @@ pub fn context_on(
         bus: Arc::new(bus::InProcessBus::new()),
         client,
         tokens: Arc::new(TestTokens),
+        policy_file: None,
         data_dir: folder.to_owned(),
         shutdown: CancellationToken::new(),
         tasks: TaskTracker::new(),

@@ -13,4 +13,4 @@ pub mod store;
 
 pub use agent::{AgentContext, shut_down_guests, start_agent};
 pub use config::{AgentConfig, Config};
-pub use start::{api, start};
+pub use start::{api, start, table};

@@ -23,6 +23,11 @@ pub fn api() -> Api<Arc<App>> {
     Api::new("compute", FaultStyle::Nova, routes::routes()).microversions(MICROVERSIONS)
 }
 
+/// The rows of the HTTP side, for whatever tells or checks what the service can do.
+pub fn table() -> service_kit::Table {
+    api().table()
+}
+
 /// Starts the service, and with `simulate` a compute node beside it.
 pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> {
     service_kit::store::migrate::<Migrator>(&ctx.db).await?;
@@ -68,7 +73,9 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         start_agent(context, agent).await?;
     }
     Ok(Service {
-        router: api().into_router(app, ctx.tokens.clone(), &ctx.auth_url),
+        router: api()
+            .governed_by(&ctx)?
+            .into_router(app, ctx.tokens.clone(), &ctx.auth_url),
     })
 }
 

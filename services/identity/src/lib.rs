@@ -21,6 +21,11 @@ use std::{
 /// How often is looked whether the keys of tokens were replaced.
 const KEYS_EVERY: Duration = Duration::from_secs(2);
 
+/// The rows of the HTTP side, for whatever tells or checks what the service can do.
+pub fn table() -> service_kit::Table {
+    api::api().table()
+}
+
 /// Migrates, bootstraps, and gives the router.
 pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> {
     service_kit::store::migrate::<store::Migrator>(&ctx.db).await?;
@@ -54,7 +59,9 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
     });
     app.bootstrap(&config.bootstrap, &ctx.region).await?;
     tokio::spawn(watch_keys(Arc::downgrade(&app)));
-    let router = api::api().into_router(Arc::clone(&app), app, &ctx.auth_url);
+    let router = api::api()
+        .governed_by(&ctx)?
+        .into_router(Arc::clone(&app), app, &ctx.auth_url);
     Ok(Service { router })
 }
 

@@ -49,6 +49,11 @@ impl Default for ImagesConfig {
     }
 }
 
+/// The rows of the HTTP side, for whatever tells or checks what the service can do.
+pub fn table() -> service_kit::Table {
+    api::api().table()
+}
+
 /// Migrates, clears away what an interrupted upload left, and gives the router.
 pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> {
     service_kit::store::migrate::<store::Migrator>(&ctx.db).await?;
@@ -95,6 +100,7 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
     app.forget_interrupted_uploads().await?;
     Ok(Service {
         router: api::api()
+            .governed_by(&ctx)?
             .into_router(app, ctx.tokens.clone(), &ctx.auth_url)
             .route("/v2/images/", any(api::no_id)),
     })

@@ -58,7 +58,9 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         config,
         bus: ctx.bus.clone(),
     });
-    let router = api::api().into_router(app, ctx.tokens.clone(), &ctx.auth_url);
+    let router = api::api()
+        .governed_by(&ctx)?
+        .into_router(app, ctx.tokens.clone(), &ctx.auth_url);
     Ok(Service {
         router: without_json_suffix(router),
     })
@@ -80,6 +82,11 @@ fn open_driver(ctx: &Context, config: &Config) -> Result<Arc<dyn Driver>, StartE
     ))
 }
 
+/// The rows of the HTTP side, for whatever tells or checks what the service can do.
+pub fn table() -> service_kit::Table {
+    api::api().table()
+}
+
 /// Method, path, operation and rule of each route, for tests and documentation.
 pub fn routes() -> Vec<(http::Method, &'static str, &'static str, service_kit::Rule)> {
     api::api()
@@ -88,20 +95,22 @@ pub fn routes() -> Vec<(http::Method, &'static str, &'static str, service_kit::R
         .collect()
 }
 
-/// `/v2.0/networks.json` means `/v2.0/networks`: Neutron's old client writes it so.
+/// `/v2.0/networks.json` means `/v2.0/networks`: Neutron's old client writes it so. The API's description is named so.
 fn without_json_suffix(inner: Router) -> Router {
-    let entry =
-        move |mut request: Request| {
-            let shorter = request.uri().path().strip_suffix(".json").map(|path| {
-                match request.uri().query() {
+    let entry = move |mut request: Request| {
+        let path = request.uri().path();
+        let wrong = path != service_kit::openapi::PATH;
+        let shorter =
+            path.strip_suffix(".json")
+                .filter(|_| wrong)
+                .map(|path| match request.uri().query() {
                     Some(query) => format!("{path}?{query}"),
                     None => path.to_owned(),
-                }
-            });
-            if let Some(uri) = shorter.and_then(|text| text.parse::<Uri>().ok()) {
-                *request.uri_mut() = uri;
-            }
-            inner.clone().oneshot(request)
-        };
+                });
+        if let Some(uri) = shorter.and_then(|text| text.parse::<Uri>().ok()) {
+            *request.uri_mut() = uri;
+        }
+        inner.clone().oneshot(request)
+    };
     Router::new().fallback(entry)
 }

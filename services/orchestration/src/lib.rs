@@ -41,6 +41,11 @@ impl Default for EngineConfig {
     }
 }
 
+/// The rows of the HTTP side, for whatever tells or checks what the service can do.
+pub fn table() -> service_kit::Table {
+    api::api().table()
+}
+
 /// Starts the API and the engine.
 ///
 /// # Errors
@@ -82,6 +87,10 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         stacks_per_project: config.engine.stacks_per_project,
     });
     Ok(Service {
-        router: api::api().into_router(app, Arc::clone(&ctx.tokens), &ctx.auth_url),
+        router: api::api().governed_by(&ctx)?.into_router(
+            app,
+            Arc::clone(&ctx.tokens),
+            &ctx.auth_url,
+        ),
     })
 }

@@ -29,11 +29,18 @@ pub fn api() -> Api<Arc<app::App>> {
     Api::new("placement", FaultStyle::Placement, api::routes()).microversions(MICROVERSIONS)
 }
 
+/// The rows of the HTTP side, for whatever tells or checks what the service can do.
+pub fn table() -> service_kit::Table {
+    api().table()
+}
+
 /// Starts the service.
 pub async fn start(ctx: Context, _config: Config) -> Result<Service, StartError> {
     service_kit::store::migrate::<store::Migrator>(&ctx.db).await?;
     let app = Arc::new(app::App { db: ctx.db.clone() });
     Ok(Service {
-        router: api().into_router(app, ctx.tokens.clone(), &ctx.auth_url),
+        router: api()
+            .governed_by(&ctx)?
+            .into_router(app, ctx.tokens.clone(), &ctx.auth_url),
     })
 }

@@ -144,3 +144,20 @@ async fn wrong_requests_get_faults_of_the_service() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_api_describes_itself_to_callers_with_a_token() {
+    let router = router().await;
+    let get = async |token| call(&router, token, Method::GET, "/openapi.json", Value::Null).await;
+    assert_eq!(get("").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(get("nobody").await.0, StatusCode::UNAUTHORIZED);
+    let (status, headers, body) = get("none").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers["content-type"], "application/json");
+    assert_eq!(body["openapi"], "3.1.0");
+    assert_eq!(
+        body["paths"]["/things/{id}"]["delete"]["operationId"],
+        "delete_thing"
+    );
+    assert_eq!(body["info"]["x-microversions"]["max"], "2.90");
+}

@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod api;
+mod policy;
 mod tls;
 mod work;

@@ -13,6 +13,7 @@ pub mod log;
 pub mod node;
 pub mod plan;
 pub mod play;
+pub mod policy;
 pub mod secrets;
 pub mod serve;
 pub mod stack;
@@ -124,6 +125,9 @@ pub enum Command {
     /// Look at the database's cluster, and decide where its guards must not
     #[command(subcommand)]
     Database(database::DatabaseCommand),
+    /// Rules of who may call what: show them, check a file with own ones
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Run one service of a deployed cloud
     Serve(serve::ServeArgs),
 }
@@ -172,6 +176,7 @@ impl Command {
             | Self::Up(_)
             | Self::Down
             | Self::Database(_)
+            | Self::Policy(_)
             | Self::Serve(_) => false,
         }
     }

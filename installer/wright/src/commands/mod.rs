@@ -14,6 +14,7 @@ mod log;
 mod node;
 mod plan;
 mod play;
+mod policy;
 mod proof;
 mod question;
 mod secrets;
@@ -54,6 +55,7 @@ pub async fn run(
         Command::Up(args) => up::run(args, settings, printer).await,
         Command::Down => up::down(settings, printer).await,
         Command::Database(command) => database::run(command, printer).await,
+        Command::Policy(command) => policy::run(&command, printer),
         Command::Serve(args) => serve::run(args).await,
     }
 }

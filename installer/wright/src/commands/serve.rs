@@ -45,6 +45,9 @@ pub async fn run(args: ServeArgs) -> Result<ExitStatus, CommandError> {
 
 /// A service that cannot start is the user's to mend: a port in use, a database that is away.
 pub fn explain(error: StartError) -> CommandError {
+    if let StartError::Policy(faults) = error {
+        return CommandError::Input(faults);
+    }
     let in_use = matches!(&error, StartError::Io { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse);
     let error = CommandError::failed(error.to_string());
     if in_use {

@@ -7,5 +7,6 @@ mod check;
 mod command_line;
 mod machines;
 mod node;
+mod policy;
 mod run;
 mod verify_network;

@@ -18,7 +18,7 @@ use crate::{
 use axum::Router;
 use http::Method;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
-use serde_json::Value;
+use serde_json::{Value, json};
 use service_kit::{Secret, store, testing};
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -51,6 +51,54 @@ async fn every_row_wants_a_token() {
         testing::rows_open_without_token(&api(), &router).await,
         Vec::<String>::new()
     );
+}
+
+/// What the API's description says of bodies is what handlers want.
+#[tokio::test]
+async fn described_bodies_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, router) = service(folder.path()).await;
+    let bootstrap = Bootstrap {
+        admin_password: Some(Secret::new("s3cret")),
+        admin_password_file: None,
+        services: Vec::new(),
+    };
+    app.bootstrap(&bootstrap, "RegionOne").await.unwrap();
+    let admin = id_of_user(&app, "admin").await.unwrap();
+    let project = make_project(&app, "demo").await;
+    let (own, token) = person(&app, "boss", "admin", &project).await;
+    let mut asked = 0;
+    for row in api().table().rows {
+        let Some(kind) = row
+            .body
+            .as_ref()
+            .and_then(|body| body["required"][0].as_str())
+        else {
+            continue;
+        };
+        let id: &str = match row.path.split('/').nth(2) {
+            Some("users") if row.path.contains("application_credentials") => &own,
+            Some("users") => &admin,
+            Some("projects") => &project,
+            Some("domains") => "default",
+            Some("regions") => "RegionOne",
+            _ => "x",
+        };
+        let path = row.path.replace("{user_id}", id).replace("{id}", id);
+        let (status, _, body) =
+            testing::call(&router, &token, row.method.clone(), &path, json!({"x": {}})).await;
+        if id == "x" && status.as_u16() == 404 {
+            continue;
+        }
+        let message = body["error"]["message"].as_str().unwrap_or_default();
+        assert!(
+            status.as_u16() == 400 && message.contains(&format!("Expecting to find {kind} ")),
+            "{} {path}: {status} {body}",
+            row.method
+        );
+        asked += 1;
+    }
+    assert!(asked >= 13, "{asked}");
 }
 
 async fn make_project(app: &App, name: &str) -> String {

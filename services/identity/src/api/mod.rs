@@ -24,7 +24,8 @@ mod versions;
 
 use crate::app::App;
 use http::Method;
-use service_kit::{Api, FaultStyle, Route, Rule};
+use serde_json::json;
+use service_kit::{Api, FaultStyle, Route, Rule, openapi};
 use std::sync::Arc;
 
 /// What handlers get as state.
@@ -511,7 +512,38 @@ fn routes() -> Vec<Route<Shared>> {
     rows.extend(access_rules::routes());
     rows.extend(policies::routes());
     rows.extend(revocations::routes());
-    rows
+    rows.into_iter().map(described).collect()
+}
+
+/// What `create_KIND` and `update_KIND` want in the body: `{"KIND": {...}}`.
+const WRAPPED: [&str; 13] = [
+    "application_credential",
+    "credential",
+    "domain",
+    "endpoint",
+    "endpoint_group",
+    "group",
+    "policy",
+    "project",
+    "region",
+    "role",
+    "service",
+    "trust",
+    "user",
+];
+
+/// A row with the schema of its body, where it has one of the usual form.
+fn described(row: Route<Shared>) -> Route<Shared> {
+    let words = ["create_", "update_"];
+    let kind = words
+        .iter()
+        .find_map(|word| row.operation.strip_prefix(word));
+    match kind.filter(|kind| WRAPPED.contains(kind)) {
+        Some(kind) if row.method == Method::POST || row.method == Method::PATCH => {
+            row.body(openapi::wrapped(kind, &json!({"type": "object"})))
+        }
+        _ => row,
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::{HeaderMap, Method, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use service_kit::openapi::wrapped;
 use service_kit::{ApiError, FaultStyle, Json, Path, Query, RequestContext, Route, Rule};
 
 use crate::app::attributes::Attributes;
@@ -59,6 +60,23 @@ pub(crate) fn listed(
     listing::list(plural, items, query, &url).map(Json)
 }
 
+/// The schema of a body with one resource, or where they may be made together with several. Attributes of other names are refused.
+fn body(singular: &str, plural: Option<&str>, known: &[&str]) -> Value {
+    let attributes: Map<String, Value> = known
+        .iter()
+        .map(|name| ((*name).to_owned(), json!({})))
+        .collect();
+    let one = json!({"type": "object", "properties": attributes, "additionalProperties": false});
+    let single = wrapped(singular, &one);
+    match plural {
+        None => single,
+        Some(plural) => {
+            let several = json!({"type": "array", "items": one, "minItems": 1});
+            json!({"anyOf": [single, wrapped(plural, &several)]})
+        }
+    }
+}
+
 /// The handlers and routes that resources have in common.
 macro_rules! resource {
     (
@@ -75,7 +93,8 @@ macro_rules! resource {
             pub fn routes() -> Vec<Route<Arc<App>>> {
                 vec![
                     Route::new(Method::GET, PATH, concat!("get_", $plural), Rule::Reader, list),
-                    Route::new(Method::POST, PATH, concat!("create_", $singular), Rule::Member, create),
+                    Route::new(Method::POST, PATH, concat!("create_", $singular), Rule::Member, create)
+                        .body(body($singular, Some($plural), &$creatable)),
                     Route::new(Method::GET, ONE, concat!("get_", $singular), Rule::Reader, show),
                     $(Route::new(Method::PUT, ONE, concat!("update_", $singular), Rule::Member, {
                         async fn update(State(app): Shared, caller: RequestContext, Path(id): Path<String>, Json(body): Json<Value>) -> Answer {
@@ -84,7 +103,7 @@ macro_rules! resource {
                             Ok(under($singular, shown(&caller, view)))
                         }
                         update
-                    }),)?
+                    }).body(body($singular, None, &$changeable)),)?
                     Route::new(Method::DELETE, ONE, concat!("delete_", $singular), Rule::Member, delete),
                 ]
             }

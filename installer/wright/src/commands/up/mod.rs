@@ -188,6 +188,7 @@ async fn serve(given: Serving<'_>) -> Result<(), CommandError> {
             db: open_database(&data_dir, bundled.service).await?,
             bus: Arc::clone(&bus),
             tokens: Arc::new(IdentityTokens::new(client.clone())),
+            policy_file: None,
             client,
             data_dir,
             shutdown: shutdown.clone(),

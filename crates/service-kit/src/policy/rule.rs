@@ -1,7 +1,4 @@
-//! Who may call an operation: rules on the roles of a token.
-//!
-//! Default is denial: a row of the route table cannot be written without a rule. It does
-//! not know resources: that somebody else's server is "not found" is the service's matter.
+//! The rule of a row: what its code says of who may call it. It does not know operators' policy files.
 
 use openstack_types::Token;
 
@@ -22,6 +19,30 @@ pub enum Rule {
     Admin,
     /// `service` (other services of this cloud) or `admin`.
     Service,
+}
+
+impl Rule {
+    /// The rules that a policy file can name, weakest first. `Public` is none: no token is asked for there.
+    pub(crate) const NAMED: [(&'static str, Rule); 6] = [
+        ("authenticated", Rule::Authenticated),
+        ("reader", Rule::Reader),
+        ("member", Rule::Member),
+        ("manager", Rule::Manager),
+        ("admin", Rule::Admin),
+        ("service", Rule::Service),
+    ];
+
+    /// Its name in policy files; none for `Public`.
+    pub fn name(self) -> Option<&'static str> {
+        let found = Self::NAMED.iter().find(|(_, rule)| *rule == self);
+        found.map(|(name, _)| *name)
+    }
+
+    /// The rule of that name.
+    pub(crate) fn by_name(name: &str) -> Option<Rule> {
+        let found = Self::NAMED.iter().find(|(known, _)| *known == name);
+        found.map(|(_, rule)| *rule)
+    }
 }
 
 /// Whether a token satisfies a rule.
