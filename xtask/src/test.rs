@@ -67,7 +67,7 @@ impl Stage {
     }
 }
 
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 14] = [
     Stage {
         name: "format",
         budget_minutes: 1,
@@ -149,6 +149,12 @@ const STAGES: [Stage; 13] = [
         budget_minutes: 14,
         when: When::Full,
         run: || programs("tests/lab/trunk"),
+    },
+    Stage {
+        name: "fuzz",
+        budget_minutes: 4,
+        when: When::Full,
+        run: || programs("tests/fuzz/run"),
     },
     Stage {
         name: "session-real",
