@@ -136,7 +136,7 @@ def query(chance, known):
     parts = []
     for _ in range(chance.choice([0, 1, 1, 2, 3])):
         value = chance.choice([*TEXTS[:44], *map(str, NUMBERS[:25]), *known]) if chance.random() < 0.9 else None
-        name = chance.choice(QUERIES) if chance.random() < 0.95 else quote(chance.choice(TEXTS[:40]).encode("utf-8", "replace"))
+        name = chance.choice(QUERIES) if chance.random() < 0.95 else quote(chance.choice(TEXTS[:40]).encode("utf-8", "replace")[:3000])
         if value is None:
             parts.append(name + chance.choice(["", "=%FF", "=%", "=%00", "&&="]))
         else:
