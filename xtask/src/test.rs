@@ -67,7 +67,7 @@ impl Stage {
     }
 }
 
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 15] = [
     Stage {
         name: "format",
         budget_minutes: 1,
@@ -155,6 +155,12 @@ const STAGES: [Stage; 14] = [
         budget_minutes: 14,
         when: When::Full,
         run: || programs("tests/lab/trunk"),
+    },
+    Stage {
+        name: "fuzz",
+        budget_minutes: 4,
+        when: When::Full,
+        run: || programs("tests/fuzz/run"),
     },
     Stage {
         name: "session-real",

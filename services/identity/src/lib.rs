@@ -46,8 +46,11 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
             "[totp] included_previous_windows: 10 is the most".to_owned(),
         ));
     }
+    let mut db = ctx.db.clone();
+    let memory = app::memory::Memory::new(&mut db, &ctx.host);
     let app = Arc::new(app::App {
-        db: ctx.db.clone(),
+        db,
+        memory,
         keys,
         credential_keys,
         password_rules,
@@ -58,11 +61,15 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         public_url: ctx.public_url.clone(),
     });
     app.bootstrap(&config.bootstrap, &ctx.region).await?;
+    app.memory.tell(&app.db).await;
     tokio::spawn(watch_keys(Arc::downgrade(&app)));
-    let router = api::api()
-        .governed_by(&ctx)?
-        .into_router(Arc::clone(&app), app, &ctx.auth_url);
-    Ok(Service { router })
+    let router =
+        api::api()
+            .governed_by(&ctx)?
+            .into_router(Arc::clone(&app), app.clone(), &ctx.auth_url);
+    Ok(Service {
+        router: api::told::layer(router, app),
+    })
 }
 
 /// Takes new keys as long as the service is there.

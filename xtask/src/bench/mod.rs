@@ -3,6 +3,7 @@
 //!
 //! It knows how figures are shown (docs/benchmarks.md); it does not know what is measured.
 mod boot;
+mod identity;
 mod inventory;
 mod plan;
 mod tasks;
@@ -37,11 +38,16 @@ struct Bench {
     run: fn(&[String]) -> Result<Vec<Measurement>>,
 }
 
-const BENCHES: [Bench; 4] = [
+const BENCHES: [Bench; 5] = [
     Bench {
         name: "boot",
         about: "blank emulated machines from power-on to SSH, and their image; --nodes 1,2 --cold",
         run: boot::run,
+    },
+    Bench {
+        name: "identity",
+        about: "tokens validated and made, their cost, and memory; against Keystone; --seconds 8 --connections 32 --alone",
+        run: identity::run,
     },
     Bench {
         name: "inventory",
@@ -68,6 +74,8 @@ pub struct Measurement {
     ours: f64,
     peer: Peer,
     headline: bool,
+    /// More is better.
+    rate: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +95,15 @@ impl Measurement {
             ours,
             peer: Peer::None,
             headline: false,
+            rate: false,
+        }
+    }
+
+    /// A figure where more is better: answers a second.
+    pub fn rate(name: impl Into<String>, ours: f64, unit: &'static str) -> Self {
+        Measurement {
+            rate: true,
+            ..Self::cost(name, ours, unit)
         }
     }
 
@@ -112,7 +129,10 @@ impl Measurement {
         let Peer::Measured(peer) = self.peer else {
             return None;
         };
-        (self.ours > 0.0).then(|| peer / self.ours)
+        match self.rate {
+            true => (peer > 0.0).then(|| self.ours / peer),
+            false => (self.ours > 0.0).then(|| peer / self.ours),
+        }
     }
 
     fn to_json(&self) -> Json {
@@ -218,6 +238,8 @@ mod tests {
     fn a_ratio_says_how_many_times_better_ours_is() {
         let ratios: Vec<_> = some().iter().map(Measurement::ratio).collect();
         assert_eq!(ratios, [Some(45.0), Some(4.0), None, None]);
+        let rate = Measurement::rate("answers", 300.0, "/s").against(Ok(100.0));
+        assert_eq!(rate.ratio(), Some(3.0));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     app::{
+        memory::Known,
         not_found,
         proofs::AuthRequest,
         roles::{assignments_of, targets_of},
@@ -14,11 +15,12 @@ use crate::{
     store::entities::project,
 };
 use axum::{extract::State, response::IntoResponse};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use openstack_types::TokenEnvelope;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use openstack_types::{Token, TokenEnvelope};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::{Value, json};
 use service_kit::{ApiError, Json, Query, RequestContext, Rule};
+use std::sync::Arc;
 
 const SUBJECT: HeaderName = HeaderName::from_static("x-subject-token");
 
@@ -49,8 +51,8 @@ pub async fn create(
 }
 
 /// Who does not know of access rules would not hold them: to them a token that has some is none.
-fn knows_access_rules(envelope: &TokenEnvelope, headers: &HeaderMap) -> Result<(), ApiError> {
-    let credential = envelope.token.application_credential.as_ref();
+fn knows_access_rules(token: &Token, headers: &HeaderMap) -> Result<(), ApiError> {
+    let credential = token.application_credential.as_ref();
     let has_rules = credential.is_some_and(|credential| credential.get("access_rules").is_some());
     if has_rules && !headers.contains_key("openstack-identity-access-rules") {
         return Err(not_found("token", "(not valid)"));
@@ -64,7 +66,7 @@ async fn subject(
     context: &RequestContext,
     headers: &HeaderMap,
     catalog: bool,
-) -> Result<(String, TokenEnvelope), ApiError> {
+) -> Result<(String, Arc<Known>), ApiError> {
     let text = headers
         .get(SUBJECT)
         .and_then(|value| value.to_str().ok())
@@ -72,13 +74,13 @@ async fn subject(
             ApiError::bad_request("BadRequest", "The header X-Subject-Token is required.")
         })?;
     let found = app.validate_text(text, catalog).await?;
-    let Some((_, token)) = found else {
+    let Some(known) = found else {
         return Err(not_found("token", "(not valid)"));
     };
-    if token.user.id != context.user_id && !context.allows(Rule::Service) {
+    if known.token.user.id != context.user_id && !context.allows(Rule::Service) {
         return Err(ApiError::policy("identity:validate_token"));
     }
-    Ok((text.to_owned(), TokenEnvelope { token }))
+    Ok((text.to_owned(), known))
 }
 
 pub fn secret_header(text: &str) -> Result<HeaderValue, ApiError> {
@@ -94,9 +96,14 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
     let with_catalog = query.get("nocatalog").is_none();
-    let (text, envelope) = subject(&app, &context, &headers, with_catalog).await?;
-    knows_access_rules(&envelope, &headers)?;
-    Ok(([(SUBJECT, secret_header(&text)?)], Json(envelope)))
+    let (text, known) = subject(&app, &context, &headers, with_catalog).await?;
+    knows_access_rules(&known.token, &headers)?;
+    let json = HeaderValue::from_static("application/json");
+    let headers = [
+        (SUBJECT, secret_header(&text)?),
+        (header::CONTENT_TYPE, json),
+    ];
+    Ok((headers, known.json()))
 }
 
 pub async fn check(
@@ -104,8 +111,8 @@ pub async fn check(
     context: RequestContext,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    let (_, envelope) = subject(&app, &context, &headers, false).await?;
-    knows_access_rules(&envelope, &headers)?;
+    let (_, known) = subject(&app, &context, &headers, false).await?;
+    knows_access_rules(&known.token, &headers)?;
     Ok(StatusCode::OK)
 }
 

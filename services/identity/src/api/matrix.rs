@@ -6,8 +6,8 @@
 use super::{Shared, api};
 use crate::{
     app::{
-        App, fernet::Fernet, keys::TokenKeys, new_id, password_rules::PasswordRules,
-        payload::TokenScope,
+        App, fernet::Fernet, keys::TokenKeys, memory::Memory, new_id,
+        password_rules::PasswordRules, payload::TokenScope,
     },
     config::Bootstrap,
     store::{
@@ -24,12 +24,14 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 
 /// The service on a fresh database in a folder.
 async fn service(folder: &std::path::Path) -> (Shared, Router) {
-    let db = store::connect(&format!("sqlite://{}/identity.db", folder.display()))
+    let mut db = store::connect(&format!("sqlite://{}/identity.db", folder.display()))
         .await
         .unwrap();
     store::migrate::<Migrator>(&db).await.unwrap();
+    let memory = Memory::new(&mut db, "node-1");
     let app = Arc::new(App {
         db,
+        memory,
         keys: TokenKeys::open(&folder.join("keys")).unwrap(),
         credential_keys: Fernet::derived(b"secret", "credentials"),
         password_rules: PasswordRules::default(),

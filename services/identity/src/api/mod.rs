@@ -18,6 +18,7 @@ mod registered_limits;
 mod revocations;
 mod roles;
 mod tags;
+pub mod told;
 mod trusts;
 mod users;
 mod versions;

@@ -10,6 +10,7 @@ pub mod endpoint_filter;
 pub mod fernet;
 pub mod inheritance;
 pub mod keys;
+pub mod memory;
 pub mod password_rules;
 pub mod passwords;
 pub mod payload;
@@ -44,6 +45,8 @@ pub struct App {
     pub all_endpoints_without_filter: bool,
     /// How long a token lives.
     pub token_life: Duration,
+    /// What is known of valid tokens.
+    pub memory: memory::Memory,
     /// `http://HOST:5000`, for links when a request names no host.
     pub public_url: String,
 }

@@ -270,10 +270,11 @@ impl App {
     }
 
     async fn by_token(&self, method: &TokenMethod) -> Result<Proof, ApiError> {
-        let (payload, _) = self
+        let known = self
             .validate_text(&method.id, false)
             .await?
             .ok_or_else(ApiError::unauthorized)?;
+        let payload = &known.payload;
         if !payload.application_credential.is_empty() {
             return Err(ApiError::forbidden(
                 "Forbidden",
@@ -293,7 +294,7 @@ impl App {
         Ok(Proof {
             user,
             methods: 2,
-            parent: Some(payload),
+            parent: Some(payload.clone()),
             credential: None,
             account: None,
         })

@@ -6,7 +6,9 @@ use crate::{
     app::{
         App,
         access_rules::view as rule_view,
-        catalog, new_id, not_found, now_micros,
+        catalog,
+        memory::Known,
+        new_id, not_found, now_micros,
         payload::{Payload, TokenScope},
         proofs::{AuthRequest, EC2, Proof, Reference, method_names},
         roles::{self, Target},
@@ -44,8 +46,15 @@ impl App {
             },
             (None, None) => self.default_scope(&proof).await?,
         };
-        let credential = proof.credential.map(|row| row.id).unwrap_or_default();
+        let (credential, ends) = proof
+            .credential
+            .map(|row| (row.id, row.expires_at))
+            .unwrap_or_default();
         let mut payload = self.fresh_payload(proof.user.id, proof.methods, scope, credential);
+        // Nor one made by an application credential longer than that.
+        if ends != 0 {
+            payload.expires_at = payload.expires_at.min(ends);
+        }
         // A token made from a token lives no longer, and bears the first one's audit id.
         if let Some(parent) = &proof.parent {
             payload.methods |= parent.methods;
@@ -182,7 +191,7 @@ impl App {
         &self,
         text: &str,
         catalog: bool,
-    ) -> Result<Option<(Payload, Token)>, ApiError> {
+    ) -> Result<Option<Arc<Known>>, ApiError> {
         let payload = self
             .keys
             .decrypt(text)
@@ -190,6 +199,11 @@ impl App {
         let Some(payload) = payload.filter(|payload| payload.expires_at > now_micros()) else {
             return Ok(None);
         };
+        // Before anything is looked up, so that what is kept is never newer than it says.
+        let changes = self.memory.changes(&self.db).await?;
+        if let Some(known) = self.memory.recall(&payload, catalog, changes) {
+            return Ok(Some(known));
+        }
         if let Some(audit_id) = payload.audit_ids.first() {
             let revoked = revocation::Entity::find_by_id(audit_text(audit_id))
                 .one(&self.db)
@@ -198,8 +212,17 @@ impl App {
                 return Ok(None);
             }
         }
-        let token = self.describe(&payload, catalog).await?;
-        Ok(token.map(|token| (payload, token)))
+        let Some(token) = self.describe(&payload, catalog).await? else {
+            return Ok(None);
+        };
+        let known = Arc::new(Known::new(payload, token));
+        // What ends by itself before the token does is looked up each time.
+        let ends = matches!(known.payload.scope, TokenScope::Trust(_))
+            || !known.payload.application_credential.is_empty() && known.payload.methods == EC2;
+        if !ends {
+            self.memory.keep(&known, catalog, changes);
+        }
+        Ok(Some(known))
     }
 
     /// The token's body; nothing when user, scope or roles are gone.
@@ -296,7 +319,10 @@ impl App {
                     application_credential::Entity::find_by_id(&payload.application_credential)
                         .one(&self.db)
                         .await?;
-                let Some(row) = row else { return Ok(None) };
+                let ended = |ends: i64| ends != 0 && ends <= now_micros();
+                let Some(row) = row.filter(|row| !ended(row.expires_at)) else {
+                    return Ok(None);
+                };
                 let kept: Vec<String> = serde_json::from_str(&row.roles).unwrap_or_default();
                 let kept = roles::expand(&self.db, kept).await?;
                 token.roles.retain(|role| kept.contains(role));
@@ -341,15 +367,15 @@ impl App {
 
     /// Ends a token.
     pub async fn revoke(&self, text: &str) -> Result<(), ApiError> {
-        let (payload, _) = self
+        let known = self
             .validate_text(text, false)
             .await?
             .ok_or_else(|| not_found("token", "(hidden)"))?;
-        let Some(audit_id) = payload.audit_ids.first() else {
+        let Some(audit_id) = known.payload.audit_ids.first() else {
             return Ok(());
         };
         let (audit_id, now) = (audit_text(audit_id), now_micros());
-        let expires_at = payload.expires_at / 1_000_000;
+        let expires_at = known.payload.expires_at / 1_000_000;
         let row = revocation::ActiveModel {
             audit_id: Set(audit_id.clone()),
             expires_at: Set(expires_at),
@@ -397,7 +423,7 @@ impl App {
 impl TokenValidator for App {
     async fn validate(&self, token: &str) -> Result<Arc<Token>, TokenError> {
         match self.validate_text(token, false).await {
-            Ok(Some((_, token))) => Ok(Arc::new(token)),
+            Ok(Some(known)) => Ok(Arc::clone(&known.token)),
             Ok(None) => Err(TokenError::Invalid),
             Err(error) => Err(TokenError::Unavailable(error.to_string())),
         }

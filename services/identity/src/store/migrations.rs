@@ -25,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(super::policies::Migration),
             Box::new(super::revocation_times::Migration),
             Box::new(CredentialTimes),
+            Box::new(super::changes::Migration),
         ]
     }
 }

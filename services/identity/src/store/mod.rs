@@ -2,6 +2,7 @@
 
 pub mod access_rules;
 pub mod accounts;
+pub mod changes;
 pub mod credentials;
 pub mod endpoint_filter;
 pub mod entities;

@@ -1,6 +1,6 @@
 //! Domains: as projects, and with all that is in them when they go.
 
-use super::{token, world::World};
+use super::{about, token, world::World};
 use http::{Method, StatusCode};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
@@ -152,13 +152,24 @@ async fn an_application_credential_expires_at_the_microsecond_and_says_where_it_
         }
         let auth = json!({"auth": {"identity": {"methods": ["application_credential"],
             "application_credential": {"id": made["id"], "secret": "s"}}}});
+        let (status, made, _) = token(&world.router, auth.clone()).await;
+        assert_eq!(status, StatusCode::CREATED);
+        let own = async || about(&world.router, Method::GET, &made, &made).await.0;
+        let soon = chrono::Utc::now().timestamp_micros() + 60_000_000;
+        let ends = format!("UPDATE application_credentials SET expires_at = {soon}");
+        db.execute_unprepared(&ends).await.unwrap();
+        let (_, _, body) = token(&world.router, auth.clone()).await;
+        let shown = body["token"]["expires_at"].as_str().unwrap();
+        let shown = chrono::DateTime::parse_from_rfc3339(shown).unwrap();
         assert_eq!(
-            token(&world.router, auth.clone()).await.0,
-            StatusCode::CREATED
+            shown.timestamp_micros(),
+            soon,
+            "a token ends with what it was made by"
         );
         let expired = "UPDATE application_credentials SET expires_at = 1000000000000000";
         db.execute_unprepared(expired).await.unwrap();
         assert_eq!(token(&world.router, auth).await.0, StatusCode::UNAUTHORIZED);
+        assert_eq!(own().await, StatusCode::UNAUTHORIZED);
     })
     .await;
 }

@@ -8,6 +8,7 @@ mod credentials;
 mod domains;
 mod endpoint_filter;
 mod limits;
+mod memory;
 mod passwords;
 mod policies;
 mod revocations;

@@ -194,7 +194,8 @@ impl App {
     ) -> Result<Definition, ApiError> {
         let before: Definition =
             serde_json::from_str(&stack.definition).map_err(ApiError::internal)?;
-        if !patch {
+        // What is no object has no template either: refused there.
+        if !patch || !body.is_object() {
             return Definition::from_body(body);
         }
         let mut body = body.clone();

@@ -98,6 +98,15 @@ fn wrong_stacks_are_refused_with_all_their_faults() {
         (status, &body["error"]["type"]),
         (StatusCode::CONFLICT, &json!("StackExists"))
     );
+    for (method, to) in [
+        (Method::PATCH, path.clone()),
+        (Method::PATCH, format!("{path}/preview")),
+    ] {
+        for wrong in [json!("x"), json!([1]), json!(5)] {
+            let (status, body) = service.call(method.clone(), &to, wrong.clone());
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{to} {wrong}: {body}");
+        }
+    }
     let (status, _) = service.call(
         Method::POST,
         &format!("{path}/actions"),
