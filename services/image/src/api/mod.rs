@@ -5,6 +5,7 @@ mod data;
 mod images;
 mod imports;
 mod members;
+mod metadefs;
 mod patch;
 mod schemas;
 mod tasks;
@@ -57,7 +58,7 @@ fn first_url(path: &str, query: &service_kit::Query) -> String {
 
 fn routes() -> Vec<Route<Shared>> {
     use Rule::{Admin, Authenticated, Member, Public, Reader};
-    vec![
+    let mut routes = vec![
         Route::new(
             Method::PUT,
             "/internal/images/{id}/data",
@@ -274,7 +275,16 @@ fn routes() -> Vec<Route<Shared>> {
             Member,
             members::delete,
         ),
-    ]
+        Route::new(
+            Method::GET,
+            "/v2/schemas/metadefs/{name}",
+            "show_metadef_schema",
+            Authenticated,
+            metadefs::schemas::show,
+        ),
+    ];
+    routes.extend(metadefs::routes());
+    routes
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(First),
             Box::new(service_kit::work::Migration),
             Box::new(Imports),
+            Box::new(super::metadefs::Migration),
         ]
     }
 }

@@ -5,6 +5,7 @@
 
 mod copies;
 mod imports;
+mod metadefs;
 mod quotas;
 mod s3;
 mod swift;
