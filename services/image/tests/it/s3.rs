@@ -195,11 +195,8 @@ async fn images_in_a_bucket() {
         StatusCode::NO_CONTENT
     );
     let names = std::fs::read_dir(folder.path().join("images")).unwrap();
-    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let name = names
-        .filter(|name| name.starts_with(&staged))
-        .next()
-        .unwrap();
+    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let name = names.find(|name| name.starts_with(&staged)).unwrap();
     begin(&name).await.unwrap();
     begin(&format!("{name}.other")).await.unwrap();
     assert_eq!(server.unfinished().await, 2);
