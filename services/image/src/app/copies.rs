@@ -167,6 +167,9 @@ pub async fn keep_whole(app: Arc<App>) {
         if let Err(error) = look(&app).await {
             tracing::warn!(%error, "copies of images could not be looked after");
         }
+        if let Err(error) = app.forget_lost_uploads().await {
+            tracing::warn!(%error, "uploads that are lost could not be given up");
+        }
         if let Err(error) = tasks::forget(&app.db).await {
             tracing::warn!(%error, "old tasks could not be forgotten");
         }

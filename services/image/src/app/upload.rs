@@ -7,19 +7,23 @@ use super::{
     App,
     files::{UploadError, Written},
     imports::{self, Order},
-    inspect, no_image, quota, swap_in,
+    inspect, no_image, now, quota, swap_in,
 };
 use crate::store::entities::image;
 use axum::body::Body;
 use http::StatusCode;
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
+    ColumnTrait, DatabaseConnection, DbErr, EntityTrait, ExprTrait, QueryFilter, UpdateMany,
+    sea_query::Expr,
 };
 use service_kit::{ApiError, RequestContext, store, work};
 use std::{io, time::Duration};
 
 /// How often somebody who waits for a store looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a controller tells that data come, and after which time it is taken for gone; clocks may differ a little.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+const LOST_AFTER: Duration = Duration::from_secs(600);
 
 /// Data that have come, and whose row is not written yet.
 struct Come {
@@ -178,8 +182,11 @@ impl App {
         let guard = BackToQueued {
             app: Some((self.db.clone(), id.clone(), self.host.clone())),
         };
-        let stream = body.into_data_stream();
-        let (written, virtual_size) = self.take_in(&id, &row.disk_format, stream, most).await?;
+        let take = self.take_in(&id, &row.disk_format, body.into_data_stream(), most);
+        let (written, virtual_size) = tokio::select! {
+            taken = take => taken?,
+            never = self.tell_that_data_come(&id) => match never {},
+        };
         Ok(Come {
             id,
             meanwhile,
@@ -187,6 +194,39 @@ impl App {
             virtual_size,
             guard,
         })
+    }
+
+    /// Tells from time to time that data come still: the others do not take this controller for gone.
+    async fn tell_that_data_come(&self, id: &str) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(TELL_EVERY).await;
+            let told = image::Entity::update_many()
+                .col_expr(image::Column::UpdatedAt, Expr::value(now()))
+                .filter(image::Column::Id.eq(id))
+                .filter(image::Column::UploadHost.eq(&self.host))
+                .exec(&self.db)
+                .await;
+            if let Err(error) = told {
+                tracing::warn!(id, %error, "it cannot be told that data come still");
+            }
+        }
+    }
+
+    /// Uploads whose controller has not told for long that their data come may begin again.
+    pub async fn forget_lost_uploads(&self) -> Result<(), DbErr> {
+        let lost = i64::try_from(LOST_AFTER.as_micros()).unwrap_or(i64::MAX);
+        let done = back_to_queued()
+            .filter(image::Column::UploadHost.ne(""))
+            .filter(image::Column::UpdatedAt.lt(now() - lost))
+            .exec(&self.db)
+            .await?;
+        if done.rows_affected > 0 {
+            tracing::warn!(
+                uploads = done.rows_affected,
+                "uploads whose controller has gone are given up"
+            );
+        }
+        Ok(())
     }
 
     /// Writes a stream of at most so many bytes into the controllers' own files, of which one other must have a copy where there are others; also
@@ -265,6 +305,18 @@ fn refusal(error: UploadError) -> ApiError {
     }
 }
 
+/// The statement that puts images whose data come back to `queued`; it wants to be told which.
+fn back_to_queued() -> UpdateMany<image::Entity> {
+    image::Entity::update_many()
+        .col_expr(image::Column::Status, Expr::value("queued"))
+        .col_expr(image::Column::UploadHost, Expr::value(""))
+        .col_expr(
+            image::Column::Revision,
+            Expr::col(image::Column::Revision).add(1),
+        )
+        .filter(image::Column::Status.is_in(["saving", "uploading"]))
+}
+
 /// Puts an image back to `queued` when its upload ends in any other way than well.
 struct BackToQueued {
     app: Option<(DatabaseConnection, String, String)>,
@@ -282,15 +334,8 @@ impl Drop for BackToQueued {
             return;
         };
         tokio::spawn(async move {
-            let done = image::Entity::update_many()
-                .col_expr(image::Column::Status, Expr::value("queued"))
-                .col_expr(image::Column::UploadHost, Expr::value(""))
-                .col_expr(
-                    image::Column::Revision,
-                    Expr::col(image::Column::Revision).add(1),
-                )
+            let done = back_to_queued()
                 .filter(image::Column::Id.eq(&id))
-                .filter(image::Column::Status.is_in(["saving", "uploading"]))
                 .filter(image::Column::UploadHost.eq(host))
                 .exec(&db)
                 .await;

@@ -745,3 +745,25 @@ async fn what_no_import_can_be_is_refused() {
         StatusCode::NOT_FOUND
     );
 }
+
+/// A controller that goes in the middle of an upload and does not come back: the others give the upload up, but no other one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_of_a_controller_that_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = database(folder.path()).await;
+    let one = start_with(&db, folder.path(), image::Config::default()).await;
+    let (lost, fresh) = (raw(&one.router).await, raw(&one.router).await);
+    let minute_ago = chrono::Utc::now().timestamp_micros() - 60_000_000;
+    for (id, at) in [(&lost, minute_ago - 600_000_000), (&fresh, minute_ago)] {
+        let sql = format!(
+            "UPDATE images SET status = 'saving', upload_host = 'gone', updated_at = {at} WHERE id = '{id}'"
+        );
+        db.execute_unprepared(&sql).await.unwrap();
+    }
+    one.stop();
+    let two = start_with(&db, folder.path(), image::Config::default()).await;
+    until(&two.router, &lost, |shown| shown["status"] == "queued").await;
+    assert_eq!(show(&two.router, &fresh).await["status"], "saving");
+    let sent = put(&two.router, &lost, Body::from("hello")).await;
+    assert_eq!(sent, StatusCode::NO_CONTENT);
+}
