@@ -1,4 +1,4 @@
-//! The image service (Glance): API v2, images as files.
+//! The image service (Glance): API v2; images as files, and in other stores.
 //!
 //! `api/` decodes and encodes, `app/` stores and inspects the data, `store/` holds the tables.
 
@@ -6,11 +6,17 @@ mod api;
 mod app;
 mod store;
 
-use app::copies::Peers;
+use app::{
+    copies::Peers,
+    imports::{self, Way},
+    quota::Quotas,
+    stores::{StoreConfig, Stores},
+    web::{Web, rules::WebConfig},
+};
 use axum::routing::any;
 use serde::Deserialize;
-use service_kit::{Context, Service, StartError};
-use std::{path::PathBuf, sync::Arc};
+use service_kit::{Context, Service, StartError, work};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// Image's own sections of its configuration file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -18,6 +24,31 @@ use std::{path::PathBuf, sync::Arc};
 pub struct Config {
     /// `[images]`
     pub images: ImagesConfig,
+    /// `[import]`
+    pub import: ImportConfig,
+    /// `[web_download]`
+    pub web_download: WebConfig,
+    /// `[stores.NAME]`
+    pub stores: BTreeMap<String, StoreConfig>,
+}
+
+/// `[import]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImportConfig {
+    /// Ways that are offered.
+    pub methods: Vec<Way>,
+    /// Imports that one controller does at a time.
+    pub parallel: usize,
+}
+
+impl Default for ImportConfig {
+    fn default() -> Self {
+        ImportConfig {
+            methods: Way::ALL.to_vec(),
+            parallel: 16,
+        }
+    }
 }
 
 /// `[images]`
@@ -79,29 +110,39 @@ pub async fn start(ctx: Context, config: Config) -> Result<Service, StartError> 
         let ca = ca.map(service_kit::server::read_ca).transpose()?;
         let others = Peers::new(images.peers, images.peer_secret, ca.as_deref())
             .map_err(|error| StartError::Config(error.to_string()))?;
-        let others = Arc::new(others);
-        ctx.tasks.spawn(app::copies::keep_whole(
-            ctx.db.clone(),
-            files.clone(),
-            others.clone(),
-            images.max_bytes,
-            ctx.shutdown.clone(),
-        ));
-        peers = Some(others);
+        peers = Some(Arc::new(others));
     }
     let app = Arc::new(app::App {
         db: ctx.db.clone(),
         files,
         peers,
+        stores: Stores::open(config.stores).map_err(StartError::Config)?,
+        web: Web::new(config.web_download)
+            .map_err(|error| StartError::Config(error.to_string()))?,
+        quotas: Quotas::new(ctx.client.clone()),
+        import_methods: config.import.methods,
+        queue: work::Queue::new(ctx.db.clone(), ctx.bus.clone(), "image", imports::QUEUE),
+        stop: ctx.shutdown.clone(),
         max_bytes: images.max_bytes,
         host: ctx.host.clone(),
         public_url: ctx.public_url.clone(),
     });
     app.forget_interrupted_uploads().await?;
+    ctx.tasks.spawn(app::copies::keep_whole(app.clone()));
+    // Another name at each start: what the one before had claimed is not taken for this one's.
+    let worker = format!("{}/{}", ctx.host, uuid::Uuid::new_v4());
+    ctx.tasks.spawn(work::run(
+        app.queue.clone(),
+        worker,
+        config.import.parallel.max(1),
+        ctx.shutdown.clone(),
+        Arc::new(imports::work::Importer(app.clone())),
+    ));
     Ok(Service {
         router: api::api()
             .governed_by(&ctx)?
             .into_router(app, ctx.tokens.clone(), &ctx.auth_url)
-            .route("/v2/images/", any(api::no_id)),
+            .route("/v2/images/", any(api::no_id))
+            .layer(axum::middleware::from_fn(api::without_nul)),
     })
 }

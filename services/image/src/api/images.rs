@@ -2,7 +2,7 @@
 
 use super::{Shared, patch, view};
 use crate::{
-    app::now,
+    app::{now, quota},
     store::entities::{image, member},
 };
 use axum::{extract::State, response::IntoResponse};
@@ -15,6 +15,35 @@ use std::collections::HashSet;
 /// Images on a page unless the client says otherwise, and at most.
 const PAGE: usize = 25;
 const LARGEST_PAGE: usize = 1000;
+
+/// A new image of the caller's that has nothing yet.
+pub fn empty(context: &RequestContext, id: &str) -> image::Model {
+    let now = now();
+    image::Model {
+        id: id.to_owned(),
+        name: String::new(),
+        owner: context.project_id.clone(),
+        status: "queued".to_owned(),
+        visibility: "shared".to_owned(),
+        protected: false,
+        os_hidden: false,
+        disk_format: String::new(),
+        container_format: String::new(),
+        min_disk: 0,
+        min_ram: 0,
+        size: -1,
+        virtual_size: -1,
+        checksum: String::new(),
+        os_hash_value: String::new(),
+        tags: "[]".to_owned(),
+        properties: "{}".to_owned(),
+        upload_host: String::new(),
+        stores: String::new(),
+        created_at: now,
+        updated_at: now,
+        revision: 0,
+    }
+}
 
 pub async fn create(
     State(app): State<Shared>,
@@ -34,35 +63,14 @@ pub async fn create(
                 ApiError::bad_request("BadRequest", "Invalid image id: expected a UUID.")
             })?,
     };
-    let now = now();
-    let mut row = image::Model {
-        id: id.clone(),
-        name: String::new(),
-        owner: context.project_id.clone(),
-        status: "queued".to_owned(),
-        visibility: "shared".to_owned(),
-        protected: false,
-        os_hidden: false,
-        disk_format: String::new(),
-        container_format: String::new(),
-        min_disk: 0,
-        min_ram: 0,
-        size: -1,
-        virtual_size: -1,
-        checksum: String::new(),
-        os_hash_value: String::new(),
-        tags: "[]".to_owned(),
-        properties: "{}".to_owned(),
-        upload_host: String::new(),
-        created_at: now,
-        updated_at: now,
-        revision: 0,
-    };
+    let mut row = empty(&context, &id);
     for (name, value) in given {
         if name != "id" {
             patch::set(&context, &mut row, name, value)?;
         }
     }
+    app.may_have_one_more(&context, &row.owner, quota::COUNT)
+        .await?;
     image::Entity::insert(row.clone().into_active_model())
         .exec_without_returning(&app.db)
         .await
@@ -74,10 +82,18 @@ pub async fn create(
             }
         })?;
     let place = HeaderValue::from_str(&format!("/v2/images/{id}")).map_err(ApiError::internal)?;
+    let value = |text: &str| HeaderValue::from_str(text).map_err(ApiError::internal);
+    let methods: Vec<&str> = app.import_methods.iter().map(|way| way.name()).collect();
+    let stores = app.stores.all().iter().map(|store| store.name.as_str());
+    let mut headers = HeaderMap::new();
+    headers.insert(header::LOCATION, place);
+    headers.insert("openstack-image-import-methods", value(&methods.join(","))?);
+    let stores: Vec<&str> = stores.collect();
+    headers.insert("openstack-image-store-ids", value(&stores.join(","))?);
     Ok((
         StatusCode::CREATED,
-        [(header::LOCATION, place)],
-        Json(view::image(&row)),
+        headers,
+        Json(view::image(&row, &app.stores_of(&row))),
     ))
 }
 
@@ -86,7 +102,8 @@ pub async fn show(
     context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    Ok(Json(view::image(&app.visible(&context, &id).await?)))
+    let row = app.visible(&context, &id).await?;
+    Ok(Json(view::image(&row, &app.stores_of(&row))))
 }
 
 pub async fn list(
@@ -132,7 +149,7 @@ pub async fn list(
     });
     let mut kept = Vec::new();
     for row in rows {
-        let view = view::image(&row);
+        let view = view::image(&row, &app.stores_of(&row));
         if matches(&view, &query)? {
             kept.push(view);
         }
@@ -141,15 +158,8 @@ pub async fn list(
     let mut page = Page::from_query(&query, LARGEST_PAGE)?;
     page.limit.get_or_insert(PAGE);
     let (items, more) = page.cut(kept, |view| view["id"].as_str().unwrap_or_default())?;
-    let mut first = query.clone();
-    first.0.retain(|(name, _)| name != "marker");
-    let first = first.0.iter().fold(String::new(), |text, (name, value)| {
-        format!(
-            "{text}{}{name}={value}",
-            if text.is_empty() { '?' } else { '&' }
-        )
-    });
-    let mut answer = json!({"first": format!("/v2/images{first}"), "schema": "/v2/schemas/images"});
+    let mut answer =
+        json!({"first": super::first_url("/v2/images", &query), "schema": "/v2/schemas/images"});
     if let (true, Some(last)) = (more, items.last()) {
         answer["next"] = next_url(
             "/v2/images",
@@ -275,7 +285,8 @@ pub async fn update(
         changes
     };
     patch::apply(&context, &mut row, &changes)?;
-    Ok(Json(view::image(&app.swap(row).await?)))
+    let row = app.swap(row).await?;
+    Ok(Json(view::image(&row, &app.stores_of(&row))))
 }
 
 pub async fn delete(
@@ -283,8 +294,8 @@ pub async fn delete(
     context: RequestContext,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let row = app.own(&context, &id, "delete_image").await?;
-    app.delete(row).await?;
+    app.own(&context, &id, "delete_image").await?;
+    app.delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

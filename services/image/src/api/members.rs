@@ -44,7 +44,7 @@ pub async fn create(
     let member_id = body
         .get("member")
         .and_then(Value::as_str)
-        .filter(|text| !text.is_empty() && text.len() <= 64)
+        .filter(|text| !text.is_empty() && text.len() <= 64 && !text.contains('\0'))
         .ok_or_else(|| {
             ApiError::bad_request(
                 "BadRequest",

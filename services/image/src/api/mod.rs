@@ -3,13 +3,16 @@
 mod copies;
 mod data;
 mod images;
+mod imports;
 mod members;
+mod metadefs;
 mod patch;
 mod schemas;
+mod tasks;
 mod view;
 
 use crate::app::App;
-use axum::{extract::Request, response::Response};
+use axum::{extract::Request, middleware::Next, response::Response};
 use http::{Method, header};
 use service_kit::{Api, ApiError, FaultStyle, Route, Rule};
 use std::sync::Arc;
@@ -29,9 +32,33 @@ pub async fn no_id(request: Request) -> Response {
     FaultStyle::Glance.render(&fault, "", accept.and_then(|value| value.to_str().ok()))
 }
 
+/// Refuses addresses with a NUL: nothing is called so, and PostgreSQL takes none.
+pub async fn without_nul(request: Request, next: Next) -> Response {
+    let has = |text: Option<&str>| text.is_some_and(|text| text.contains("%00"));
+    let uri = request.uri();
+    let fault = if has(Some(uri.path())) {
+        ApiError::not_found("NotFound", "The resource could not be found.")
+    } else if has(uri.query()) {
+        ApiError::bad_request("BadRequest", "There is a NUL in the query.")
+    } else {
+        return next.run(request).await;
+    };
+    let accept = request.headers().get(header::ACCEPT);
+    FaultStyle::Glance.render(&fault, "", accept.and_then(|value| value.to_str().ok()))
+}
+
+/// The URL of a list's first page: the query without its marker.
+fn first_url(path: &str, query: &service_kit::Query) -> String {
+    let others = query.0.iter().filter(|(name, _)| name != "marker");
+    others.fold(path.to_owned(), |url, (name, value)| {
+        let mark = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{mark}{name}={value}")
+    })
+}
+
 fn routes() -> Vec<Route<Shared>> {
-    use Rule::{Authenticated, Member, Public, Reader};
-    vec![
+    use Rule::{Admin, Authenticated, Member, Public, Reader};
+    let mut routes = vec![
         Route::new(
             Method::PUT,
             "/internal/images/{id}/data",
@@ -73,14 +100,14 @@ fn routes() -> Vec<Route<Shared>> {
             "/v2/info/import",
             "import_info",
             Reader,
-            schemas::import_info,
+            imports::methods,
         ),
         Route::new(
             Method::GET,
             "/v2/info/stores",
             "stores_info",
             Reader,
-            schemas::stores_info,
+            imports::stores,
         ),
         Route::new(
             Method::GET,
@@ -133,6 +160,58 @@ fn routes() -> Vec<Route<Shared>> {
             data::download,
         )
         .streaming(),
+        Route::new(
+            Method::PUT,
+            "/v2/images/{id}/stage",
+            "modify_image",
+            Member,
+            data::stage,
+        )
+        .streaming(),
+        Route::new(
+            Method::POST,
+            "/v2/images/{id}/import",
+            "import_image",
+            Member,
+            imports::import,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/images/{id}/tasks",
+            "get_tasks",
+            Reader,
+            tasks::of_image,
+        ),
+        Route::new(
+            Method::DELETE,
+            "/v2/stores/{store}/{id}",
+            "delete_image_location",
+            Admin,
+            imports::remove_from,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/info/usage",
+            "get_usage",
+            Reader,
+            imports::usage,
+        ),
+        Route::new(
+            Method::GET,
+            "/v2/info/stores/detail",
+            "stores_info_detail",
+            Admin,
+            imports::stores_detail,
+        ),
+        Route::new(Method::POST, "/v2/tasks", "add_task", Admin, tasks::create),
+        Route::new(Method::GET, "/v2/tasks", "get_tasks", Admin, tasks::list),
+        Route::new(
+            Method::GET,
+            "/v2/tasks/{id}",
+            "get_task",
+            Admin,
+            tasks::show,
+        ),
         Route::new(
             Method::POST,
             "/v2/images/{id}/actions/deactivate",
@@ -196,7 +275,16 @@ fn routes() -> Vec<Route<Shared>> {
             Member,
             members::delete,
         ),
-    ]
+        Route::new(
+            Method::GET,
+            "/v2/schemas/metadefs/{name}",
+            "show_metadef_schema",
+            Authenticated,
+            metadefs::schemas::show,
+        ),
+    ];
+    routes.extend(metadefs::routes());
+    routes
 }
 
 #[cfg(test)]
@@ -207,6 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_row_wants_a_token() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let ctx = testing::context("image", folder.path(), InProcess::new()).await;
         let router = crate::start(ctx, crate::Config::default())

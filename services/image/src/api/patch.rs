@@ -46,6 +46,8 @@ const READ_ONLY: [&str; 17] = [
 const RESERVED: &str = "os_glance";
 /// Own properties of one image, and tags.
 const MOST: usize = 128;
+/// Bytes of all properties, or all tags, of one image as they are stored: MariaDB has no longer texts.
+const LONGEST: usize = 65_000;
 
 fn wrong(message: impl Into<String>) -> ApiError {
     ApiError::bad_request("BadRequest", message)
@@ -65,9 +67,12 @@ fn one_of(name: &str, value: &Value, allowed: &[&str]) -> Result<String, ApiErro
 fn text(name: &str, value: &Value) -> Result<String, ApiError> {
     match value {
         Value::Null => Ok(String::new()),
-        Value::String(text) if text.chars().count() <= 255 => Ok(text.clone()),
+        // PostgreSQL has no room for NUL in a text.
+        Value::String(text) if text.chars().count() <= 255 && !text.contains('\0') => {
+            Ok(text.clone())
+        }
         _ => Err(wrong(format!(
-            "Invalid value for {name}: expected at most 255 characters."
+            "Invalid value for {name}: expected at most 255 characters, and no NUL."
         ))),
     }
 }
@@ -99,8 +104,11 @@ pub fn tag_list(value: &Value) -> Result<String, ApiError> {
             .map(|tag| tag.as_str().filter(|t| t.len() <= 255))
             .collect()
     });
-    match tags {
-        Some(tags) if tags.len() <= MOST => Ok(json!(tags).to_string()),
+    let stored = tags
+        .filter(|tags| tags.len() <= MOST)
+        .map(|tags| json!(tags).to_string());
+    match stored {
+        Some(stored) if stored.len() <= LONGEST => Ok(stored),
         _ => Err(wrong(format!(
             "Invalid tags: expected at most {MOST} strings of at most 255 bytes."
         ))),
@@ -143,6 +151,11 @@ pub fn set(
         }
         "owner" => {
             let owner = text(name, value)?;
+            if owner.len() > 64 {
+                return Err(wrong(
+                    "Invalid value for owner: expected at most 64 characters.",
+                ));
+            }
             if owner != row.owner && !context.is_admin {
                 return Err(ApiError::forbidden(
                     "Forbidden",
@@ -171,14 +184,16 @@ pub fn set(
             };
             let mut properties = view::properties(row);
             properties.insert(name.to_owned(), value.clone().into());
-            if properties.len() > MOST || name.len() > 255 || value.len() > 65_535 {
+            let many = properties.len() > MOST || name.len() > 255;
+            let stored = Value::Object(properties).to_string();
+            if many || stored.len() > LONGEST {
                 return Err(ApiError::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "RequestTooLarge",
-                    format!("At most {MOST} properties of at most 65535 bytes are kept."),
+                    format!("At most {MOST} properties of together {LONGEST} bytes are kept."),
                 ));
             }
-            row.properties = Value::Object(properties).to_string();
+            row.properties = stored;
         }
     }
     Ok(())
@@ -247,6 +262,12 @@ pub fn apply(
                 return Err(ApiError::forbidden(
                     "Forbidden",
                     format!("Property {name} may not be removed."),
+                ));
+            }
+            "remove" if name.starts_with(RESERVED) => {
+                return Err(ApiError::forbidden(
+                    "Forbidden",
+                    format!("Attribute '{name}' is reserved."),
                 ));
             }
             "remove" => {

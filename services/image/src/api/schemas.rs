@@ -10,11 +10,13 @@ use service_kit::{ApiError, Json, Path, request::base_url};
 
 fn document(app: &Shared, headers: &HeaderMap) -> Value {
     let url = format!("{}/v2/", base_url(headers, &app.public_url));
+    // Those in between are about the cache, which is not offered.
     let supported = [
-        "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0",
+        "v2.13", "v2.12", "v2.11", "v2.10", "v2.9", "v2.8", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3",
+        "v2.2", "v2.1", "v2.0",
     ];
     let mut versions =
-        vec![json!({"id": "v2.9", "status": "CURRENT", "links": [{"rel": "self", "href": url}]})];
+        vec![json!({"id": "v2.15", "status": "CURRENT", "links": [{"rel": "self", "href": url}]})];
     versions.extend(supported.map(
         |id| json!({"id": id, "status": "SUPPORTED", "links": [{"rel": "self", "href": url}]}),
     ));
@@ -29,17 +31,6 @@ pub async fn versions_ok(State(app): State<Shared>, headers: HeaderMap) -> Json<
     Json(document(&app, &headers))
 }
 
-/// Data comes by PUT only: no import method is offered.
-pub async fn import_info() -> Json<Value> {
-    Json(
-        json!({"import-methods": {"description": "Import methods available.", "type": "array", "value": []}}),
-    )
-}
-
-pub async fn stores_info() -> Json<Value> {
-    Json(json!({"stores": [{"id": "file", "default": "true"}]}))
-}
-
 pub async fn show(Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
     let schema = match name.as_str() {
         "image" => image(),
@@ -47,6 +38,18 @@ pub async fn show(Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
             "name": "images",
             "properties": {
                 "images": {"type": "array", "items": image()},
+                "first": {"type": "string"},
+                "next": {"type": "string"},
+                "schema": {"type": "string"},
+            },
+            "links": [{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"},
+                {"rel": "describedby", "href": "{schema}"}],
+        }),
+        "task" => task(true),
+        "tasks" => json!({
+            "name": "tasks",
+            "properties": {
+                "tasks": {"type": "array", "items": task(false)},
                 "first": {"type": "string"},
                 "next": {"type": "string"},
                 "schema": {"type": "string"},
@@ -68,6 +71,37 @@ pub async fn show(Path(name): Path<String>) -> Result<Json<Value>, ApiError> {
         }
     };
     Ok(Json(schema))
+}
+
+/// A task, in lists without what it was told and what it tells.
+fn task(whole: bool) -> Value {
+    let mut schema = json!({
+        "name": "task",
+        "properties": {
+            "id": {"type": "string", "description": "An identifier for the task"},
+            "type": {"type": "string", "enum": ["import", "api_image_import"]},
+            "status": {"type": "string", "enum": ["pending", "processing", "success", "failure"]},
+            "owner": {"type": "string", "description": "The project that the task belongs to"},
+            "created_at": {"type": "string"},
+            "updated_at": {"type": "string"},
+            "expires_at": {"type": "string", "description": "When the task will be forgotten"},
+            "self": {"type": "string", "readOnly": true},
+            "schema": {"type": "string", "readOnly": true},
+        },
+    });
+    if whole {
+        for (name, kind) in [
+            ("input", "object"),
+            ("result", "object"),
+            ("message", "string"),
+            ("image_id", "string"),
+            ("request_id", "string"),
+            ("user_id", "string"),
+        ] {
+            schema["properties"][name] = json!({ "type": kind });
+        }
+    }
+    schema
 }
 
 fn member() -> Value {

@@ -1,6 +1,6 @@
 //! An image as the API prints it.
 
-use crate::store::entities::image;
+use crate::{app::has_data, store::entities::image};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value, json};
 
@@ -68,8 +68,11 @@ pub fn tags(row: &image::Model) -> Vec<String> {
     serde_json::from_str(&row.tags).unwrap_or_default()
 }
 
-/// The whole image.
-pub fn image(row: &image::Model) -> Value {
+/// The whole image, whose data are in `stores`.
+pub fn image(row: &image::Model, stores: &[String]) -> Value {
+    // Of data that are on their way, only the size is told.
+    let whole = has_data(row);
+    let digest = |digest: &str| text(if whole { digest } else { "" });
     let mut view = Value::Object(properties(row));
     let base = json!({
         "id": row.id,
@@ -78,9 +81,9 @@ pub fn image(row: &image::Model) -> Value {
         "visibility": row.visibility,
         "protected": row.protected,
         "os_hidden": row.os_hidden,
-        "checksum": text(&row.checksum),
-        "os_hash_algo": if row.os_hash_value.is_empty() { Value::Null } else { "sha512".into() },
-        "os_hash_value": text(&row.os_hash_value),
+        "checksum": digest(&row.checksum),
+        "os_hash_algo": digest(if row.os_hash_value.is_empty() { "" } else { "sha512" }),
+        "os_hash_value": digest(&row.os_hash_value),
         "size": number(row.size),
         "virtual_size": number(row.virtual_size),
         "owner": text(&row.owner),
@@ -97,6 +100,9 @@ pub fn image(row: &image::Model) -> Value {
     });
     if let (Some(view), Value::Object(base)) = (view.as_object_mut(), base) {
         view.extend(base);
+        if !stores.is_empty() {
+            view.insert("stores".to_owned(), stores.join(",").into());
+        }
     }
     view
 }

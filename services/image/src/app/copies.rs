@@ -3,18 +3,17 @@
 //!
 //! Controllers ask each other under `/internal/images/{id}/data`, with a secret that only they have. Does not know who may
 //! see an image.
-use super::files::{Files, UploadError, name};
+use super::{
+    App,
+    files::{Files, UploadError, name},
+    is_whole, tasks,
+};
 use crate::store::entities::image;
 use futures::StreamExt;
 use http::{StatusCode, header};
-use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
-use std::{
-    collections::HashSet,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
-use tokio_util::{io::ReaderStream, sync::CancellationToken};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+use tokio_util::io::ReaderStream;
 
 /// How often a controller looks for what it misses.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -162,61 +161,86 @@ where
     Ok(())
 }
 
-/// Fetches what is missing here and removes what no row names, until the service stops.
-pub async fn keep_whole(
-    db: DatabaseConnection,
-    files: Arc<Files>,
-    peers: Arc<Peers>,
-    max_bytes: u64,
-    stop: CancellationToken,
-) {
+/// Fetches what is missing here, removes what no row names, and forgets old tasks, until the service stops.
+pub async fn keep_whole(app: Arc<App>) {
     loop {
-        if let Err(error) = look(&db, &files, &peers, max_bytes).await {
+        if let Err(error) = look(&app).await {
             tracing::warn!(%error, "copies of images could not be looked after");
         }
+        if let Err(error) = app.forget_lost_uploads().await {
+            tracing::warn!(%error, "uploads that are lost could not be given up");
+        }
+        if let Err(error) = tasks::forget(&app.db).await {
+            tracing::warn!(%error, "old tasks could not be forgotten");
+        }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = app.stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
 }
 
-async fn look(
-    db: &DatabaseConnection,
-    files: &Files,
-    peers: &Peers,
-    max_bytes: u64,
-) -> Result<(), sea_orm::DbErr> {
-    let mut known = HashSet::new();
+async fn look(app: &App) -> Result<(), sea_orm::DbErr> {
+    // Before the rows: what comes while they are read is not taken for what nobody knows.
+    let here = app.files.list();
+    let (mut known, mut moving) = (HashSet::new(), HashSet::new());
     let mut after = String::new();
     loop {
-        let rows: Vec<(String, String, String)> = image::Entity::find()
+        let rows: Vec<(String, String, String, String)> = image::Entity::find()
             .select_only()
             .columns([
                 image::Column::Id,
                 image::Column::Status,
                 image::Column::OsHashValue,
+                image::Column::Stores,
             ])
             .filter(image::Column::Id.gt(&after))
             .order_by_asc(image::Column::Id)
             .limit(PAGE)
             .into_tuple()
-            .all(db)
+            .all(&app.db)
             .await?;
-        let Some((last, _, _)) = rows.last() else {
+        let Some((last, ..)) = rows.last() else {
             break;
         };
         after.clone_from(last);
-        for (id, status, sha512) in rows {
-            let has_data = matches!(status.as_str(), "active" | "deactivated");
-            if has_data && files.find(&id, &sha512).is_none() {
-                fetch(files, peers, &id, max_bytes, &sha512).await;
+        for (id, status, sha512, stores) in &rows {
+            let belongs = if is_whole(status) {
+                let stores = app.stores_by(status, stores);
+                stores
+                    .iter()
+                    .any(|name| Some(name.as_str()) == app.stores.own())
+            } else {
+                // Under way: what has come is wanted, and what comes has no digest yet.
+                if status != "queued" {
+                    moving.insert(id.clone());
+                }
+                !sha512.is_empty()
+            };
+            if !belongs {
+                continue;
             }
-            known.insert(name(&id, &sha512));
-            known.insert(id);
+            if let Some(peers) = &app.peers
+                && app.files.find(id, sha512).is_none()
+            {
+                fetch(&app.files, peers, id, app.max_bytes, sha512).await;
+            }
+            known.insert(name(id, sha512));
+            known.insert(id.clone());
         }
     }
-    remove_orphans(files, &known);
+    for (name, changed) in here {
+        let id = name.split('.').next().unwrap_or_default();
+        let old = changed.elapsed().is_ok_and(|age| age > ORPHAN_AGE);
+        // Data whose image was deleted while this controller was away, and those of uploads that were not taken.
+        if old
+            && !known.contains(&name)
+            && !moving.contains(id)
+            && let Err(error) = app.files.remove_name(&name)
+        {
+            tracing::warn!(name, %error, "the data of a deleted image are left behind");
+        }
+    }
     Ok(())
 }
 
@@ -229,18 +253,5 @@ async fn fetch(files: &Files, peers: &Peers, id: &str, max_bytes: u64, sha512: &
     match take(files, id, stream, max_bytes, sha512).await {
         Ok(()) => tracing::info!(id, "a copy of an image was fetched"),
         Err(error) => tracing::warn!(id, %error, "a copy of an image could not be fetched"),
-    }
-}
-
-/// Data whose image was deleted while this controller was away, and those of uploads that were not taken.
-fn remove_orphans(files: &Files, known: &HashSet<String>) {
-    let old = |time: SystemTime| time.elapsed().is_ok_and(|age| age > ORPHAN_AGE);
-    for (name, changed) in files.list() {
-        if !known.contains(&name)
-            && old(changed)
-            && let Err(error) = files.remove_name(&name)
-        {
-            tracing::warn!(name, %error, "the data of a deleted image are left behind");
-        }
     }
 }

@@ -2,19 +2,30 @@
 
 pub mod copies;
 pub mod files;
+pub mod imports;
 pub mod inspect;
+pub mod quota;
+pub mod stores;
+pub mod tasks;
+mod upload;
+pub mod web;
 
 use crate::store::entities::{image, member};
-use axum::body::Body;
 use copies::Peers;
-use files::{Files, UploadError};
-use http::StatusCode;
+use files::Files;
+use quota::Quotas;
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseConnection, DbErr, EntityTrait,
-    ExprTrait, IntoActiveModel, QueryFilter, sea_query::Expr,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr,
+    EntityTrait, IntoActiveModel, QueryFilter, sea_query::Expr,
 };
-use service_kit::{ApiError, RequestContext, store};
+use service_kit::{
+    ApiError, RequestContext, store,
+    work::{self, Queue},
+};
 use std::sync::Arc;
+use stores::Stores;
+use tokio_util::sync::CancellationToken;
+use web::Web;
 
 /// What every handler works with.
 pub struct App {
@@ -24,6 +35,18 @@ pub struct App {
     pub files: Arc<Files>,
     /// The other controllers, if there are any that have them, too.
     pub peers: Option<Arc<Peers>>,
+    /// Where data are kept.
+    pub stores: Stores,
+    /// Fetches from the web.
+    pub web: Web,
+    /// Ways of import that are offered.
+    pub import_methods: Vec<imports::Way>,
+    /// Projects' limits.
+    pub quotas: Quotas,
+    /// Imports, and removal from stores.
+    pub queue: Queue,
+    /// Cancelled when the service stops.
+    pub stop: CancellationToken,
     /// Largest image.
     pub max_bytes: u64,
     /// This host.
@@ -37,7 +60,8 @@ pub fn now() -> i64 {
     chrono::Utc::now().timestamp_micros()
 }
 
-fn no_image(id: &str) -> ApiError {
+/// That there is no such image, or that the caller may not know of it.
+pub fn no_image(id: &str) -> ApiError {
     ApiError::not_found("NotFound", format!("No image found with ID {id}"))
 }
 
@@ -47,7 +71,7 @@ impl App {
         image::Entity::update_many()
             .col_expr(image::Column::Status, Expr::value("queued"))
             .col_expr(image::Column::UploadHost, Expr::value(""))
-            .filter(image::Column::Status.eq("saving"))
+            .filter(image::Column::Status.is_in(["saving", "uploading"]))
             .filter(image::Column::UploadHost.eq(&self.host))
             .exec(&self.db)
             .await
@@ -103,173 +127,155 @@ impl App {
     }
 
     /// Writes a changed row if nobody else has changed it meanwhile.
-    pub async fn swap(&self, mut row: image::Model) -> Result<image::Model, ApiError> {
-        let old = row.revision;
-        row.revision += 1;
-        row.updated_at = now();
+    pub async fn swap(&self, row: image::Model) -> Result<image::Model, ApiError> {
         let id = row.id.clone();
-        let mut active = row.clone().into_active_model().reset_all();
-        active.id = Set(id.clone());
-        let done = store::retry(|| {
-            image::Entity::update_many()
-                .set(active.clone())
-                .filter(image::Column::Id.eq(&id))
-                .filter(image::Column::Revision.eq(old))
-                .exec(&self.db)
-        })
-        .await?;
-        if done.rows_affected == 1 {
-            return Ok(row);
-        }
-        match image::Entity::find_by_id(&id).one(&self.db).await? {
-            Some(_) => Err(ApiError::conflict(
-                "Conflict",
-                format!("Image {id} was changed by somebody else; try again."),
-            )),
-            None => Err(no_image(&id)),
+        match store::retry(|| swap_in(&self.db, row.clone())).await? {
+            Some(row) => Ok(row),
+            None => Err(self.overtaken(&id).await),
         }
     }
 
-    /// Receives an image's data: `queued → saving → active`, or back to `queued`.
-    pub async fn upload(&self, mut row: image::Model, body: Body) -> Result<(), ApiError> {
-        let id = row.id.clone();
-        if row.status != "queued" {
-            let message = format!(
-                "Image status transition from {} to saving is not allowed",
-                row.status
-            );
-            return Err(ApiError::conflict("Conflict", message));
-        }
-        if row.disk_format.is_empty() || row.container_format.is_empty() {
-            return Err(ApiError::bad_request(
-                "BadRequest",
-                "Properties disk_format and container_format must be set prior to saving data.",
-            ));
-        }
-        row.status = "saving".to_owned();
-        row.upload_host = self.host.clone();
-        let row = self.swap(row).await?;
-        // Should the client go away, this request is dropped where it stands: the guard's task puts the row back.
-        let mut guard = BackToQueued {
-            app: Some((self.db.clone(), id.clone())),
-        };
-        let format = row.disk_format.clone();
-        let mut virtual_size = -1;
-        let head = |head: &[u8]| {
-            virtual_size = inspect::inspect(&format, head)?.virtual_size.unwrap_or(-1);
-            Ok(())
-        };
-        let received = self
-            .files
-            .receive(
-                &id,
-                body.into_data_stream(),
-                self.max_bytes,
-                inspect::HEAD,
-                head,
-            )
-            .await;
-        let mut written = received.map_err(|error| match error {
-            UploadError::CutOff(_) => ApiError::bad_request("BadRequest", error.to_string()),
-            UploadError::Refused(message) => ApiError::bad_request("BadRequest", message),
-            UploadError::TooLarge(_) => ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestTooLarge",
-                error.to_string(),
+    /// Why a row could not be swapped.
+    pub async fn overtaken(&self, id: &str) -> ApiError {
+        match image::Entity::find_by_id(id).one(&self.db).await {
+            Ok(Some(_)) => ApiError::conflict(
+                "Conflict",
+                format!("Image {id} was changed by somebody else; try again."),
             ),
-            UploadError::Disk(_) => ApiError::internal(error),
-        })?;
-        self.files
-            .keep(&id, &mut written)
-            .map_err(ApiError::internal)?;
-        let path = self.files.path(&id, &written.sha512);
-        if let Some(peers) = &self.peers
-            && peers.send(&id, &path, &written.sha512).await == 0
-        {
-            let _ = self.files.remove(&id, &written.sha512);
-            return Err(ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "ServiceUnavailable",
-                "No other controller could take a copy of the image: nothing was stored. Try again.",
-            ));
+            Ok(None) => no_image(id),
+            Err(error) => error.into(),
         }
-        let mut row = image::Entity::find_by_id(&id)
-            .one(&self.db)
-            .await?
-            .ok_or_else(|| no_image(&id))?;
-        row.status = "active".to_owned();
-        row.upload_host = String::new();
-        row.size = i64::try_from(written.size).unwrap_or(i64::MAX);
-        row.virtual_size = if format == "raw" {
-            row.size
-        } else {
-            virtual_size
-        };
-        row.checksum = written.md5.clone();
-        row.os_hash_value = written.sha512.clone();
-        match self.swap(row).await {
-            Ok(_) => {
-                guard.app = None;
-                Ok(())
-            }
-            Err(error) => {
-                // Deleted or changed while the data came: what is not in the table is not on disk.
-                let _ = self.files.remove(&id, &written.sha512);
-                Err(error)
+    }
+
+    /// Changes a row as it is now, whoever else changes it meanwhile; none when there is none.
+    pub async fn change(
+        &self,
+        id: &str,
+        with: impl Fn(&mut image::Model),
+    ) -> Result<Option<image::Model>, DbErr> {
+        loop {
+            let Some(mut row) = image::Entity::find_by_id(id).one(&self.db).await? else {
+                return Ok(None);
+            };
+            with(&mut row);
+            if let Some(row) = store::retry(|| swap_in(&self.db, row.clone())).await? {
+                return Ok(Some(row));
             }
         }
     }
 
     /// Deletes the row, then the data.
-    pub async fn delete(&self, row: image::Model) -> Result<(), ApiError> {
-        if row.protected {
-            return Err(ApiError::forbidden(
-                "Forbidden",
-                format!("Image {} is protected and cannot be deleted.", row.id),
-            ));
-        }
-        store::retry(async || {
-            let tx = store::begin(&self.db).await?;
-            member::Entity::delete_many()
-                .filter(member::Column::ImageId.eq(&row.id))
-                .exec(&tx)
-                .await?;
-            image::Entity::delete_by_id(&row.id).exec(&tx).await?;
-            tx.commit().await
-        })
-        .await?;
-        if let Err(error) = self.files.remove(&row.id, &row.os_hash_value) {
-            tracing::warn!(id = row.id, %error, "the data of a deleted image is left behind");
+    pub async fn delete(&self, id: &str) -> Result<(), ApiError> {
+        let gone = loop {
+            let gone = store::retry(async || {
+                let tx = store::begin(&self.db).await?;
+                let row = image::Entity::find_by_id(id).one(&tx).await?;
+                let row = row.ok_or_else(|| no_image(id))?;
+                if row.protected {
+                    return Err(ApiError::forbidden(
+                        "Forbidden",
+                        format!("Image {id} is protected and cannot be deleted."),
+                    ));
+                }
+                let deleted = image::Entity::delete_many()
+                    .filter(image::Column::Id.eq(id))
+                    .filter(image::Column::Revision.eq(row.revision))
+                    .exec(&tx)
+                    .await?;
+                if deleted.rows_affected == 0 {
+                    return Ok(None);
+                }
+                member::Entity::delete_many()
+                    .filter(member::Column::ImageId.eq(id))
+                    .exec(&tx)
+                    .await?;
+                // An import may be bringing them somewhere now: removal comes after it.
+                let mut stores = stores_of(&row);
+                stores.extend(imports::targets(&tx, id).await?);
+                stores.sort();
+                stores.dedup();
+                if !row.os_hash_value.is_empty() {
+                    let stores = self.elsewhere(&stores);
+                    for operation in imports::removals(id, &row.os_hash_value, stores) {
+                        work::enqueue(&tx, operation).await?;
+                    }
+                }
+                tx.commit().await?;
+                Ok::<_, ApiError>(Some(row))
+            })
+            .await?;
+            if let Some(gone) = gone {
+                break gone;
+            }
+        };
+        self.queue.wake();
+        if !gone.os_hash_value.is_empty()
+            && let Err(error) = self.files.remove(id, &gone.os_hash_value)
+        {
+            tracing::warn!(id, %error, "the data of a deleted image are left behind");
         }
         Ok(())
     }
-}
 
-/// Puts an image back to `queued` when its upload ends in any other way than well.
-struct BackToQueued {
-    app: Option<(DatabaseConnection, String)>,
-}
-
-impl Drop for BackToQueued {
-    fn drop(&mut self) {
-        let Some((db, id)) = self.app.take() else {
-            return;
-        };
-        tokio::spawn(async move {
-            let done = image::Entity::update_many()
-                .col_expr(image::Column::Status, Expr::value("queued"))
-                .col_expr(image::Column::UploadHost, Expr::value(""))
-                .col_expr(
-                    image::Column::Revision,
-                    Expr::col(image::Column::Revision).add(1),
-                )
-                .filter(image::Column::Id.eq(&id))
-                .filter(image::Column::Status.eq("saving"))
-                .exec(&db)
-                .await;
-            if let Err(error) = done {
-                tracing::warn!(id, %error, "an image stays in `saving` until the service starts again");
-            }
-        });
+    /// Those of some stores that are not the controllers' own files.
+    pub fn elsewhere<'a>(&self, names: &'a [String]) -> impl Iterator<Item = &'a String> {
+        let own = self.stores.own().map(str::to_owned);
+        names
+            .iter()
+            .filter(move |name| Some(name.as_str()) != own.as_deref())
     }
+
+    /// The stores that have an image's data; rows of versions that knew only one do not say it.
+    pub fn stores_of(&self, row: &image::Model) -> Vec<String> {
+        self.stores_by(&row.status, &row.stores)
+    }
+
+    /// The same, of a row's status and what it says.
+    pub fn stores_by(&self, status: &str, stores: &str) -> Vec<String> {
+        let stores = names(stores);
+        match (is_whole(status), stores.is_empty(), self.stores.own()) {
+            (true, true, Some(own)) => vec![own.to_owned()],
+            _ => stores,
+        }
+    }
+}
+
+/// Whether an image's data are whole and where they belong.
+pub fn has_data(row: &image::Model) -> bool {
+    is_whole(&row.status)
+}
+
+/// The same, by a row's status.
+pub fn is_whole(status: &str) -> bool {
+    matches!(status, "active" | "deactivated")
+}
+
+/// The stores that a row names.
+pub fn stores_of(row: &image::Model) -> Vec<String> {
+    names(&row.stores)
+}
+
+/// Names with commas between them.
+pub fn names(text: &str) -> Vec<String> {
+    let names = text.split(',').filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
+/// Writes a changed row; none when somebody else has changed or removed it meanwhile.
+pub async fn swap_in(
+    db: &impl ConnectionTrait,
+    mut row: image::Model,
+) -> Result<Option<image::Model>, DbErr> {
+    let old = row.revision;
+    row.revision += 1;
+    row.updated_at = now();
+    let mut active = row.clone().into_active_model().reset_all();
+    active.id = Set(row.id.clone());
+    let done = image::Entity::update_many()
+        .set(active)
+        .filter(image::Column::Id.eq(&row.id))
+        .filter(image::Column::Revision.eq(old))
+        .exec(db)
+        .await?;
+    Ok((done.rows_affected == 1).then_some(row))
 }

@@ -11,7 +11,7 @@ pub mod image {
         pub name: String,
         /// Project id.
         pub owner: String,
-        /// `queued`, `saving`, `active`, `deactivated`.
+        /// `queued`, `saving`, `uploading`, `importing`, `active`, `deactivated`.
         pub status: String,
         /// `public`, `private`, `shared`, `community`.
         pub visibility: String,
@@ -37,6 +37,8 @@ pub mod image {
         pub properties: String,
         /// Host that receives the data now.
         pub upload_host: String,
+        /// Names of the stores that have the data, with commas between them.
+        pub stores: String,
         /// µs since 1970.
         pub created_at: i64,
         /// µs since 1970.
@@ -63,6 +65,45 @@ pub mod member {
         pub status: String,
         pub created_at: i64,
         pub updated_at: i64,
+    }
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Tasks: what users see of imports.
+pub mod task {
+    use sea_orm::entity::prelude::*;
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "tasks")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        /// `import`, `api_image_import`.
+        pub kind: String,
+        /// `pending`, `processing`, `success`, `failure`.
+        pub status: String,
+        /// Project id.
+        pub owner: String,
+        pub image_id: String,
+        pub user_id: String,
+        /// Of the request that made it.
+        pub request_id: String,
+        /// JSON object.
+        #[sea_orm(column_type = "Text")]
+        pub input: String,
+        /// JSON object, or empty.
+        #[sea_orm(column_type = "Text")]
+        pub result: String,
+        /// Why it failed.
+        #[sea_orm(column_type = "Text")]
+        pub message: String,
+        /// µs since 1970.
+        pub created_at: i64,
+        /// µs since 1970.
+        pub updated_at: i64,
+        /// µs since 1970, when it will be forgotten; 0 before it has ended.
+        pub expires_at: i64,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}

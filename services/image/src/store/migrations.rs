@@ -4,7 +4,7 @@ use sea_orm_migration::{
     async_trait,
     prelude::{
         Alias, ColumnDef, DbErr, Index, MigrationName, MigrationTrait, MigratorTrait,
-        SchemaManager, Table,
+        SchemaManager, Table, TableCreateStatement,
     },
 };
 
@@ -13,7 +13,12 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(First)]
+        vec![
+            Box::new(First),
+            Box::new(service_kit::work::Migration),
+            Box::new(Imports),
+            Box::new(super::metadefs::Migration),
+        ]
     }
 }
 
@@ -25,45 +30,66 @@ impl MigrationName for First {
     }
 }
 
+/// A column that is never null.
+pub fn word(name: &str) -> ColumnDef {
+    sized(name, 64)
+}
+
+fn name(name: &str) -> ColumnDef {
+    sized(name, 255)
+}
+
+/// A column that is never null.
+pub fn sized(name: &str, length: u32) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .string_len(length)
+        .not_null()
+        .to_owned()
+}
+
+/// A column that is never null.
+pub fn text(name: &str) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .text()
+        .not_null()
+        .to_owned()
+}
+
+/// A column that is never null.
+pub fn flag(name: &str) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .boolean()
+        .not_null()
+        .to_owned()
+}
+
+/// A column that is never null.
+pub fn number(name: &str) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .big_integer()
+        .not_null()
+        .to_owned()
+}
+
+fn small(name: &str) -> ColumnDef {
+    ColumnDef::new(Alias::new(name))
+        .integer()
+        .not_null()
+        .to_owned()
+}
+
+/// A table with these columns.
+pub fn table(name: &str, columns: Vec<ColumnDef>) -> TableCreateStatement {
+    let mut table = Table::create().table(Alias::new(name)).to_owned();
+    for column in columns {
+        table.col(column);
+    }
+    table
+}
+
 #[async_trait::async_trait]
 impl MigrationTrait for First {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let word = |name: &str| {
-            ColumnDef::new(Alias::new(name))
-                .string_len(64)
-                .not_null()
-                .to_owned()
-        };
-        let name = |name: &str| {
-            ColumnDef::new(Alias::new(name))
-                .string_len(255)
-                .not_null()
-                .to_owned()
-        };
-        let text = |name: &str| {
-            ColumnDef::new(Alias::new(name))
-                .text()
-                .not_null()
-                .to_owned()
-        };
-        let flag = |name: &str| {
-            ColumnDef::new(Alias::new(name))
-                .boolean()
-                .not_null()
-                .to_owned()
-        };
-        let number = |name: &str| {
-            ColumnDef::new(Alias::new(name))
-                .big_integer()
-                .not_null()
-                .to_owned()
-        };
-        let small = |name: &str| {
-            ColumnDef::new(Alias::new(name))
-                .integer()
-                .not_null()
-                .to_owned()
-        };
         let mut images = Table::create().table(Alias::new("images")).to_owned();
         for column in [
             word("id").primary_key().to_owned(),
@@ -107,6 +133,52 @@ impl MigrationTrait for First {
                 .col(Alias::new("member_id")),
         );
         service_kit::store::create_table(manager, members).await
+    }
+}
+
+/// Imports: which stores have an image, and tasks.
+struct Imports;
+
+impl MigrationName for Imports {
+    fn name(&self) -> &str {
+        "image_0002_imports"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Imports {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if !manager.has_column("images", "stores").await? {
+            let column = sized("stores", 1024).default("").to_owned();
+            let mut images = Table::alter();
+            images.table(Alias::new("images")).add_column(column);
+            manager.alter_table(images.to_owned()).await?;
+        }
+        let tasks = table(
+            "tasks",
+            vec![
+                word("id").primary_key().to_owned(),
+                word("kind"),
+                word("status"),
+                word("owner"),
+                word("image_id"),
+                word("user_id"),
+                word("request_id"),
+                text("input"),
+                text("result"),
+                text("message"),
+                number("created_at"),
+                number("updated_at"),
+                number("expires_at"),
+            ],
+        );
+        service_kit::store::create_table(manager, tasks).await?;
+        let index = Index::create()
+            .name("tasks_image")
+            .table(Alias::new("tasks"))
+            .col(Alias::new("image_id"))
+            .to_owned();
+        service_kit::store::create_index(manager, index).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Image's tables.
 
 pub mod entities;
+pub mod metadefs;
 mod migrations;
 
 pub use migrations::Migrator;

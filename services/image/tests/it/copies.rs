@@ -35,7 +35,15 @@ async fn controller(db: &sea_orm::DatabaseConnection, peer: SocketAddr) -> Contr
         peer_secret: SECRET.to_owned(),
         ..Default::default()
     };
-    let service = image::start(ctx, image::Config { images }).await.unwrap();
+    let service = image::start(
+        ctx,
+        image::Config {
+            images,
+            ..Default::default()
+        },
+    )
+    .await
+    .unwrap();
     Controller {
         router: service.router,
         folder,
@@ -201,4 +209,35 @@ async fn data_of_an_earlier_version_are_found() {
     assert_eq!((status, data), (StatusCode::OK, json!("hello")));
     let (status, ..) = call(&router, "member", Method::DELETE, &path, Value::Null).await;
     assert_eq!((status, files(folder.path())), (StatusCode::NO_CONTENT, 0));
+}
+
+/// Data are staged on one controller and imported by the other, also when the first is gone by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn staged_here_and_imported_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = database(folder.path()).await;
+    let ((one, at_one), (two, at_two)) = (listener().await, listener().await);
+    let (first, second) = (controller(&db, at_two).await, controller(&db, at_one).await);
+    let mut servers = Vec::new();
+    for (listener, router) in [(one, &first.router), (two, &second.router)] {
+        let app = router.clone();
+        servers.push(tokio::spawn(
+            async move { axum::serve(listener, app).await },
+        ));
+    }
+    let id = make(&first.router).await;
+    let staged = imports::stage(&first.router, &id, Body::from("hello")).await;
+    assert_eq!(staged, StatusCode::NO_CONTENT);
+    assert!(first.has(&id) && second.has(&id));
+    servers[0].abort();
+    std::fs::remove_file(first.file(&id).unwrap()).unwrap();
+    let direct = json!({"method": {"name": "glance-direct"}});
+    let (status, told) = imports::import(&second.router, "member", &id, direct).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{told}");
+    imports::until(&second.router, &id, |shown| shown["status"] == "active").await;
+    // The one that was away has the image's data from the other.
+    for router in [&first.router, &second.router] {
+        let got = imports::data(router, &id).await;
+        assert_eq!(got, (StatusCode::OK, json!("hello")));
+    }
 }

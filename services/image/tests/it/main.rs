@@ -4,6 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod copies;
+mod imports;
+mod metadefs;
+mod quotas;
+mod s3;
+mod swift;
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -15,6 +20,8 @@ use std::path::Path;
 use tower::ServiceExt;
 
 async fn start(db: &sea_orm::DatabaseConnection, folder: &Path) -> Router {
+    // As every program that calls others does at its start.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let ctx = testing::context_on("image", folder, InProcess::new(), db.clone());
     image::start(ctx, image::Config::default())
         .await
@@ -365,4 +372,46 @@ async fn lists_in_pages_and_by_filters() {
     )
     .await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+/// Texts that no table takes are refused as such, not as a fault of ours, on every database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn texts_that_are_too_long_or_have_a_nul() {
+    databases::each(async |db| {
+        let folder = tempfile::tempdir().unwrap();
+        let router = start(&db, folder.path()).await;
+        let long = "x".repeat(1 << 20);
+        let (bad, large) = (StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE);
+        for (body, expected) in [
+            (json!({"name": long}), bad),
+            (json!({"name": "a\0b"}), bad),
+            (json!({"tags": [long]}), bad),
+            (json!({"tags": (0..128).map(|n| format!("{n}{}", "\u{1}".repeat(250))).collect::<Vec<_>>()}), bad),
+            (json!({"a": long}), large),
+            (json!({"a": "x".repeat(40_000), "b": "x".repeat(40_000)}), large),
+            (json!({ ("x".repeat(256)): "a" }), large),
+        ] {
+            let (status, ..) = call(&router, "member", Method::POST, "/v2/images", body).await;
+            assert_eq!(status, expected);
+        }
+        let owner = json!({"owner": "x".repeat(65)});
+        assert_eq!(call(&router, "admin", Method::POST, "/v2/images", owner).await.0, bad);
+        let id = create(&router, "member", json!({"name": "a", "a": "\0", "tags": ["\0"]})).await;
+        let members = format!("/v2/images/{id}/members");
+        for member in ["", "a\0b", &long] {
+            let body = json!({ "member": member });
+            assert_eq!(call(&router, "member", Method::POST, &members, body).await.0, bad);
+        }
+        for path in ["/v2/images/%00", "/v2/images/%00/file", "/v2/tasks/a%00", "/v2/metadefs/namespaces/%00"] {
+            let (status, ..) = call(&router, "admin", Method::GET, path, Value::Null).await;
+            assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+        }
+        let (status, ..) = call(&router, "admin", Method::GET, "/v2/tasks?type=%00", Value::Null).await;
+        assert_eq!(status, bad);
+        let unknown = format!("{members}/nobody");
+        for method in [Method::GET, Method::DELETE] {
+            assert_eq!(call(&router, "member", method, &unknown, Value::Null).await.0, StatusCode::NOT_FOUND);
+        }
+    })
+    .await;
 }
