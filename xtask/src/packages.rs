@@ -50,6 +50,10 @@ pub const TEST: &[&str] = &[
     "postgresql",
     "python3-venv",
     "rabbitmq-server",
+    "swift-account",
+    "swift-container",
+    "swift-object",
+    "swift-proxy",
     "unzip",
 ];
 

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the stages of CI in order, each with a budget (docs/ci.md).
 //! A stage that fails ends the run; the whole run ends itself before CI would, naming the stage.
-use crate::{cargo, clients, faults, packages, processes, test_output::TestOutput};
+use crate::{cargo, clients, faults, packages, processes, python, test_output::TestOutput};
 use anyhow::{Context, Result, bail};
 use std::{
     env,
@@ -255,6 +255,9 @@ fn unit_and_integration() -> Result<()> {
         println!("the official clients cannot be installed: {error:#}");
         PathBuf::new()
     });
+    if let Err(error) = python::environment("s3", "services/image/tests/requirements.txt") {
+        println!("a server that speaks S3 cannot be installed: {error:#}");
+    }
     let mut command = cargo::command(&cargo::target());
     if FULL.load(Ordering::Relaxed) {
         command.env("WRIGHT_TEST_FULL", "1");
