@@ -11,6 +11,7 @@ import uuid
 from base import PATIENCE, Fault
 
 TIMEOUT = 70
+LONG = 1 << 16
 VERSIONS = {"compute": "compute 2.79", "placement": "placement 1.39"}
 
 
@@ -71,6 +72,9 @@ class Caller:
                 return answer
             except (OSError, http.client.HTTPException) as error:
                 self.drop(service)
+                # Who does not want a body answers without reading it, and closes if it is long.
+                if isinstance(error, (BrokenPipeError, ConnectionResetError)) and len(data or b"") > LONG:
+                    return Answer(413, {}, b"")
                 # One that was kept may have been closed before this request: then a new one works.
                 if fresh or attempt == 2:
                     raise Fault(f"no answer: {type(error).__name__}: {error}") from error

@@ -69,6 +69,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let id = self.child.id().to_string();
         let _ = Command::new("kill").arg(&id).status();
         for _ in 0..100 {
@@ -229,7 +232,7 @@ impl<'a> Served<'a> {
              [service.database]\nurl = \"mysql://identity:identity@127.0.0.1:{database_port}/identity\"\n\
              [service.identity]\nauth_url = \"http://127.0.0.1:{port}/v3\"\nusername = \"keystone\"\npassword = \"x\"\n\
              [bootstrap]\nadmin_password = \"{ADMIN}\"\n\
-             [[bootstrap.services]]\nservice_type = \"identity\"\nname = \"keystone\"\nuser = \"keystone\"\npassword = \"x\"\n\
+             [[bootstrap.services]]\ntype = \"identity\"\nname = \"keystone\"\nuser = \"keystone\"\npassword = \"x\"\n\
              public_url = \"http://127.0.0.1:{port}/v3\"\n",
             data = text(&folder.join("identity")),
             database_port = database.port,
