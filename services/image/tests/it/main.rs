@@ -8,7 +8,9 @@ mod imports;
 mod metadefs;
 mod quotas;
 mod s3;
+mod stores;
 mod swift;
+mod tasks;
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
