@@ -178,7 +178,7 @@ fn routes() -> Vec<Route<Shared>> {
         Route::new(
             Method::GET,
             "/v2/images/{id}/tasks",
-            "get_tasks",
+            "get_image_tasks",
             Reader,
             tasks::of_image,
         ),
