@@ -3,7 +3,7 @@
 //! Knows no database: it changes a row in memory.
 
 use super::view;
-use crate::store::entities::image;
+use crate::{app::wrong, store::entities::image};
 use http::StatusCode;
 use serde_json::{Value, json};
 use service_kit::{ApiError, RequestContext};
@@ -48,10 +48,6 @@ const RESERVED: &str = "os_glance";
 const MOST: usize = 128;
 /// Bytes of all properties, or all tags, of one image as they are stored: MariaDB has no longer texts.
 const LONGEST: usize = 65_000;
-
-fn wrong(message: impl Into<String>) -> ApiError {
-    ApiError::bad_request("BadRequest", message)
-}
 
 fn one_of(name: &str, value: &Value, allowed: &[&str]) -> Result<String, ApiError> {
     match value {

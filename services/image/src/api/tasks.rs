@@ -1,7 +1,10 @@
 //! `/v2/tasks` for administrators, and `/v2/images/{id}/tasks` for whoever owns the image.
 
 use super::{Shared, images, patch, view::time};
-use crate::{app::tasks, store::entities::task};
+use crate::{
+    app::{tasks, wrong},
+    store::entities::task,
+};
 use axum::{extract::State, response::IntoResponse};
 use http::{HeaderValue, StatusCode, header};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
@@ -11,10 +14,6 @@ use service_kit::{ApiError, Json, Page, Path, Query, RequestContext, page::next_
 /// Tasks on a page unless the client says otherwise, and at most.
 const PAGE: usize = 25;
 const LARGEST_PAGE: usize = 1000;
-
-fn wrong(message: impl Into<String>) -> ApiError {
-    ApiError::bad_request("BadRequest", message)
-}
 
 /// A task in a list.
 fn brief(row: &task::Model) -> Value {

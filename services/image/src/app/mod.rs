@@ -65,6 +65,11 @@ pub fn no_image(id: &str) -> ApiError {
     ApiError::not_found("NotFound", format!("No image found with ID {id}"))
 }
 
+/// The fault of what was asked for in a wrong way.
+pub fn wrong(message: impl Into<String>) -> ApiError {
+    ApiError::bad_request("BadRequest", message)
+}
+
 impl App {
     /// Uploads that this host had begun when it stopped may begin again.
     pub async fn forget_interrupted_uploads(&self) -> Result<(), DbErr> {

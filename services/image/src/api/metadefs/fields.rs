@@ -1,7 +1,9 @@
 //! Reading bodies: which names there may be, and what their values must be. Pure.
 
-use super::wrong;
-use crate::store::metadefs::{Kind, item, new_item};
+use crate::{
+    app::wrong,
+    store::metadefs::{Kind, item, new_item},
+};
 use serde_json::{Map, Value, json};
 use service_kit::ApiError;
 

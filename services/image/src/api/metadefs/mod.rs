@@ -12,21 +12,19 @@ mod tags;
 
 use super::{Shared, view::time};
 use crate::{
-    app::App,
+    app::{App, wrong},
     store::metadefs::{self, Kind, item, namespace},
 };
-use http::{HeaderMap, HeaderValue, Method, header};
+use axum::extract::State;
+use futures::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use sea_orm::DbErr;
 use serde_json::{Map, Value};
-use service_kit::{ApiError, Page, Query, RequestContext, Route, Rule, store};
+use service_kit::{ApiError, Page, Path, Query, RequestContext, Route, Rule, store};
 
 /// Items on a page unless the client says otherwise, and at most.
 const PAGE: usize = 25;
 const LARGEST_PAGE: usize = 1000;
-
-fn wrong(message: impl Into<String>) -> ApiError {
-    ApiError::bad_request("BadRequest", message)
-}
 
 /// A namespace that the caller may see; others do not exist for him.
 async fn visible(
@@ -83,6 +81,68 @@ fn missing(namespace: &namespace::Model, kind: Kind, name: &str) -> ApiError {
     )
 }
 
+/// A new item, as `read` makes it for the id of its namespace.
+async fn added(
+    app: &App,
+    context: &RequestContext,
+    namespace: &str,
+    read: impl FnOnce(&str) -> Result<item::Model, ApiError>,
+) -> Result<(namespace::Model, item::Model), ApiError> {
+    let namespace = visible(app, context, namespace).await?;
+    let row = read(&namespace.id)?;
+    store::retry(async || metadefs::add(&app.db, std::slice::from_ref(&row)).await)
+        .await
+        .map_err(taken(&row.kind, &row.name))?;
+    Ok((namespace, row))
+}
+
+/// An item in the place of the one called `name`.
+async fn replaced(
+    app: &App,
+    context: &RequestContext,
+    namespace: &str,
+    kind: Kind,
+    name: &str,
+    read: impl FnOnce(&str) -> Result<item::Model, ApiError>,
+) -> Result<(namespace::Model, item::Model), ApiError> {
+    let namespace = visible(app, context, namespace).await?;
+    let old = found(app, &namespace, kind, name).await?;
+    let mut row = read(&namespace.id)?;
+    row.created_at = old.created_at;
+    metadefs::replace(&app.db, &old, &row)
+        .await
+        .map_err(taken(kind.word(), &row.name))?;
+    Ok((namespace, row))
+}
+
+/// What a handler that removes promises.
+type Removal = BoxFuture<'static, Result<StatusCode, ApiError>>;
+
+/// The handler that removes one item of a kind.
+fn delete_one(
+    kind: Kind,
+) -> impl Fn(State<Shared>, RequestContext, Path<(String, String)>) -> Removal
++ Clone
++ Send
++ Sync
++ 'static {
+    move |State(app): State<Shared>,
+          context: RequestContext,
+          Path((namespace, name)): Path<(String, String)>| {
+        async move { remove(&app, &context, &namespace, kind, Some(&name)).await }.boxed()
+    }
+}
+
+/// The handler that removes all items of a kind.
+fn delete_all(
+    kind: Kind,
+) -> impl Fn(State<Shared>, RequestContext, Path<String>) -> Removal + Clone + Send + Sync + 'static
+{
+    move |State(app): State<Shared>, context: RequestContext, Path(namespace): Path<String>| {
+        async move { remove(&app, &context, &namespace, kind, None).await }.boxed()
+    }
+}
+
 /// Removes one item, or all of a kind.
 async fn remove(
     app: &App,
@@ -90,12 +150,12 @@ async fn remove(
     namespace: &str,
     kind: Kind,
     name: Option<&str>,
-) -> Result<http::StatusCode, ApiError> {
+) -> Result<StatusCode, ApiError> {
     let namespace = unprotected(app, context, namespace).await?;
     let removed = metadefs::remove(&app.db, &namespace.id, kind, name).await?;
     match name {
         Some(name) if removed == 0 => Err(missing(&namespace, kind, name)),
-        _ => Ok(http::StatusCode::NO_CONTENT),
+        _ => Ok(StatusCode::NO_CONTENT),
     }
 }
 
@@ -255,7 +315,7 @@ pub fn routes() -> Vec<Route<Shared>> {
             OBJECTS,
             "delete_metadef_objects",
             Admin,
-            objects::delete_all,
+            delete_all(Kind::Object),
         ),
         Route::new(
             get.clone(),
@@ -276,7 +336,7 @@ pub fn routes() -> Vec<Route<Shared>> {
             OBJECT,
             "delete_metadef_object",
             Admin,
-            objects::delete,
+            delete_one(Kind::Object),
         ),
         Route::new(
             get.clone(),
@@ -297,7 +357,7 @@ pub fn routes() -> Vec<Route<Shared>> {
             PROPERTIES,
             "delete_metadef_properties",
             Admin,
-            properties::delete_all,
+            delete_all(Kind::Property),
         ),
         Route::new(
             get.clone(),
@@ -318,7 +378,7 @@ pub fn routes() -> Vec<Route<Shared>> {
             PROPERTY,
             "remove_metadef_property",
             Admin,
-            properties::delete,
+            delete_one(Kind::Property),
         ),
         Route::new(get.clone(), TAGS, "get_metadef_tags", Reader, tags::list),
         Route::new(
@@ -333,7 +393,7 @@ pub fn routes() -> Vec<Route<Shared>> {
             TAGS,
             "delete_metadef_tags",
             Admin,
-            tags::delete_all,
+            delete_all(Kind::Tag),
         ),
         Route::new(get.clone(), TAG, "get_metadef_tag", Reader, tags::show),
         Route::new(post.clone(), TAG, "add_metadef_tag", Admin, tags::create),
@@ -343,7 +403,7 @@ pub fn routes() -> Vec<Route<Shared>> {
             TAG,
             "delete_metadef_tag",
             Admin,
-            tags::delete,
+            delete_one(Kind::Tag),
         ),
         Route::new(
             get.clone(),
@@ -371,7 +431,7 @@ pub fn routes() -> Vec<Route<Shared>> {
             TYPE,
             "remove_metadef_resource_type_association",
             Admin,
-            resource_types::delete,
+            delete_one(Kind::Association),
         ),
     ]
 }

@@ -1,9 +1,11 @@
 //! `/v2/metadefs/namespaces`.
 
-use super::{body, dated, fields, page, place, taken, unprotected, visible, wrong};
+use super::{
+    body, fields, page, place, resource_types::view as association, taken, unprotected, visible,
+};
 use crate::{
     api::{Shared, metadefs::properties, view::time},
-    app::now,
+    app::{now, wrong},
     store::metadefs::{self, Kind, item, namespace},
 };
 use axum::{extract::State, response::IntoResponse};
@@ -14,14 +16,18 @@ use service_kit::{ApiError, Json, Path, Query, RequestContext, store};
 use std::collections::{HashMap, HashSet};
 
 const URL: &str = "/v2/metadefs/namespaces";
-/// What a namespace says of itself.
-const OWN: [&str; 6] = [
+/// What a namespace says of itself, and then what is in it. Clients send all of it back as they were shown it.
+const NAMES: [&str; 10] = [
     "namespace",
     "display_name",
     "description",
     "visibility",
     "protected",
     "owner",
+    "objects",
+    "tags",
+    "resource_type_associations",
+    "properties",
 ];
 
 fn view(row: &namespace::Model) -> Map<String, Value> {
@@ -44,14 +50,6 @@ fn view(row: &namespace::Model) -> Map<String, Value> {
     add("self", format!("{URL}/{}", row.namespace).into());
     add("schema", "/v2/schemas/metadefs/namespace".into());
     view
-}
-
-/// An association in a namespace's view.
-fn association(row: &item::Model) -> Value {
-    let mut view = Map::new();
-    view.insert("name".to_owned(), row.name.as_str().into());
-    view.extend(body(row));
-    Value::Object(dated(view, row))
 }
 
 fn key(row: &namespace::Model, by: &str) -> Option<String> {
@@ -163,14 +161,7 @@ pub async fn create(
     context: RequestContext,
     Json(given): Json<Value>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let inside = [
-        "objects",
-        "tags",
-        "resource_type_associations",
-        "properties",
-    ];
-    let names: Vec<&str> = OWN.into_iter().chain(inside).collect();
-    let given = fields::object(&given, &names)?;
+    let given = fields::object(&given, &NAMES)?;
     let mut row = namespace::Model {
         id: uuid::Uuid::new_v4().to_string(),
         namespace: String::new(),
@@ -255,15 +246,8 @@ pub async fn update(
     Json(given): Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
     let mut row = visible(&app, &context, &name).await?;
-    // Only what it says of itself is changed, but clients send all that they were shown.
-    let inside = [
-        "objects",
-        "tags",
-        "resource_type_associations",
-        "properties",
-    ];
-    let names: Vec<&str> = OWN.into_iter().chain(inside).collect();
-    read(&mut row, fields::object(&given, &names)?)?;
+    // Only what it says of itself is changed.
+    read(&mut row, fields::object(&given, &NAMES)?)?;
     let changed = row.clone().into_active_model().reset_all();
     store::retry(|| namespace::Entity::update(changed.clone()).exec(&app.db))
         .await

@@ -1,6 +1,6 @@
 //! `/v2/metadefs/namespaces/{namespace}/objects`: properties that belong together.
 
-use super::{body, dated, fields, found, item_key, page, place, taken, visible};
+use super::{added, body, dated, fields, found, item_key, page, place, replaced, visible};
 use crate::{
     api::Shared,
     store::metadefs::{self, Kind, item, namespace},
@@ -58,11 +58,8 @@ pub async fn create(
     Path(name): Path<String>,
     Json(given): Json<Value>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let namespace = visible(&app, &context, &name).await?;
-    let row = fields::object_item(&namespace.id, &given)?;
-    metadefs::add(&app.db, std::slice::from_ref(&row))
-        .await
-        .map_err(taken("object", &row.name))?;
+    let read = |id: &str| fields::object_item(id, &given);
+    let (namespace, row) = added(&app, &context, &name, read).await?;
     let headers = place(&url(&namespace, &row.name))?;
     Ok((
         StatusCode::CREATED,
@@ -87,28 +84,7 @@ pub async fn update(
     Path((name, object)): Path<(String, String)>,
     Json(given): Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    let namespace = visible(&app, &context, &name).await?;
-    let old = found(&app, &namespace, Kind::Object, &object).await?;
-    let mut row = fields::object_item(&namespace.id, &given)?;
-    row.created_at = old.created_at;
-    metadefs::replace(&app.db, &old, &row)
-        .await
-        .map_err(taken("object", &row.name))?;
+    let read = |id: &str| fields::object_item(id, &given);
+    let (namespace, row) = replaced(&app, &context, &name, Kind::Object, &object, read).await?;
     Ok(Json(view(&namespace, &row, "")))
-}
-
-pub async fn delete(
-    State(app): State<Shared>,
-    context: RequestContext,
-    Path((name, object)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    super::remove(&app, &context, &name, Kind::Object, Some(&object)).await
-}
-
-pub async fn delete_all(
-    State(app): State<Shared>,
-    context: RequestContext,
-    Path(name): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    super::remove(&app, &context, &name, Kind::Object, None).await
 }

@@ -1,6 +1,6 @@
 //! `/v2/metadefs/namespaces/{namespace}/properties`: JSON schemas of single properties.
 
-use super::{body, fields, found, missing, place, taken, visible};
+use super::{added, body, fields, found, missing, place, replaced, visible};
 use crate::{
     api::Shared,
     store::metadefs::{self, Kind, item},
@@ -48,11 +48,8 @@ pub async fn create(
     Path(name): Path<String>,
     Json(given): Json<Value>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let namespace = visible(&app, &context, &name).await?;
-    let row = fields::property(&namespace.id, &given, None)?;
-    metadefs::add(&app.db, std::slice::from_ref(&row))
-        .await
-        .map_err(taken("property", &row.name))?;
+    let read = |id: &str| fields::property(id, &given, None);
+    let (_, row) = added(&app, &context, &name, read).await?;
     let url = format!("/v2/metadefs/namespaces/{name}/properties/{}", row.name);
     Ok((StatusCode::CREATED, place(&url)?, Json(view(&row, ""))))
 }
@@ -82,28 +79,7 @@ pub async fn update(
     Path((name, property)): Path<(String, String)>,
     Json(given): Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    let namespace = visible(&app, &context, &name).await?;
-    let old = found(&app, &namespace, Kind::Property, &property).await?;
-    let mut row = fields::property(&namespace.id, &given, None)?;
-    row.created_at = old.created_at;
-    metadefs::replace(&app.db, &old, &row)
-        .await
-        .map_err(taken("property", &row.name))?;
+    let read = |id: &str| fields::property(id, &given, None);
+    let (_, row) = replaced(&app, &context, &name, Kind::Property, &property, read).await?;
     Ok(Json(view(&row, "")))
-}
-
-pub async fn delete(
-    State(app): State<Shared>,
-    context: RequestContext,
-    Path((name, property)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    super::remove(&app, &context, &name, Kind::Property, Some(&property)).await
-}
-
-pub async fn delete_all(
-    State(app): State<Shared>,
-    context: RequestContext,
-    Path(name): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    super::remove(&app, &context, &name, Kind::Property, None).await
 }

@@ -1,6 +1,6 @@
 //! `/v2/metadefs/resource_types`, and which of them a namespace is for.
 
-use super::{body, dated, fields, place, taken, visible};
+use super::{added, body, dated, fields, place, visible};
 use crate::{
     api::{Shared, view::time},
     store::metadefs::{self, Kind, item, resource_type},
@@ -28,7 +28,8 @@ pub async fn known(State(app): State<Shared>) -> Result<Json<Value>, ApiError> {
     ))
 }
 
-fn view(row: &item::Model) -> Value {
+/// An association.
+pub fn view(row: &item::Model) -> Value {
     let mut view = Map::new();
     view.insert("name".to_owned(), row.name.as_str().into());
     view.extend(body(row));
@@ -52,20 +53,8 @@ pub async fn create(
     Path(name): Path<String>,
     Json(given): Json<Value>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let namespace = visible(&app, &context, &name).await?;
-    let row = fields::association(&namespace.id, &given)?;
-    metadefs::add(&app.db, std::slice::from_ref(&row))
-        .await
-        .map_err(taken("resource type association", &row.name))?;
+    let read = |id: &str| fields::association(id, &given);
+    let (_, row) = added(&app, &context, &name, read).await?;
     let url = format!("/v2/metadefs/namespaces/{name}/resource_types/{}", row.name);
     Ok((StatusCode::CREATED, place(&url)?, Json(view(&row))))
-}
-
-pub async fn delete(
-    State(app): State<Shared>,
-    context: RequestContext,
-    Path((name, resource_type)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    let kind = Kind::Association;
-    super::remove(&app, &context, &name, kind, Some(&resource_type)).await
 }

@@ -1,8 +1,9 @@
 //! `/v2/metadefs/namespaces/{namespace}/tags`: words.
 
-use super::{dated, fields, found, item_key, page, place, taken, visible, wrong};
+use super::{added, dated, fields, found, item_key, page, place, replaced, taken, visible};
 use crate::{
     api::Shared,
+    app::wrong,
     store::metadefs::{self, Kind, item},
 };
 use axum::{extract::State, response::IntoResponse};
@@ -76,11 +77,8 @@ pub async fn create(
     context: RequestContext,
     Path((name, tag)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let namespace = visible(&app, &context, &name).await?;
-    let row = fields::tag(&namespace.id, &json!({"name": tag}))?;
-    metadefs::add(&app.db, std::slice::from_ref(&row))
-        .await
-        .map_err(taken("tag", &row.name))?;
+    let read = |id: &str| fields::tag(id, &json!({"name": tag}));
+    let (_, row) = added(&app, &context, &name, read).await?;
     let headers = place(&format!("/v2/metadefs/namespaces/{name}/tags/{tag}"))?;
     Ok((StatusCode::CREATED, headers, Json(view(&row))))
 }
@@ -100,28 +98,7 @@ pub async fn update(
     Path((name, tag)): Path<(String, String)>,
     Json(given): Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    let namespace = visible(&app, &context, &name).await?;
-    let old = found(&app, &namespace, Kind::Tag, &tag).await?;
-    let mut row = fields::tag(&namespace.id, &given)?;
-    row.created_at = old.created_at;
-    metadefs::replace(&app.db, &old, &row)
-        .await
-        .map_err(taken("tag", &row.name))?;
+    let read = |id: &str| fields::tag(id, &given);
+    let (_, row) = replaced(&app, &context, &name, Kind::Tag, &tag, read).await?;
     Ok(Json(view(&row)))
-}
-
-pub async fn delete(
-    State(app): State<Shared>,
-    context: RequestContext,
-    Path((name, tag)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
-    super::remove(&app, &context, &name, Kind::Tag, Some(&tag)).await
-}
-
-pub async fn delete_all(
-    State(app): State<Shared>,
-    context: RequestContext,
-    Path(name): Path<String>,
-) -> Result<StatusCode, ApiError> {
-    super::remove(&app, &context, &name, Kind::Tag, None).await
 }

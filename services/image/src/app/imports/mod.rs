@@ -5,7 +5,7 @@
 
 pub mod work;
 
-use super::{App, has_data, names, now, swap_in, tasks};
+use super::{App, has_data, names, now, swap_in, tasks, wrong};
 use crate::{
     app::{files, no_image, quota, stores::Named},
     store::entities::{image, task},
@@ -135,10 +135,6 @@ fn set_lists(row: &mut image::Model, importing: &[String], failed: &[String]) {
     properties.insert(IMPORTING.to_owned(), importing.join(",").into());
     properties.insert(FAILED.to_owned(), failed.join(",").into());
     row.properties = Value::Object(properties).to_string();
-}
-
-fn wrong(message: impl Into<String>) -> ApiError {
-    ApiError::bad_request("BadRequest", message)
 }
 
 impl App {
