@@ -129,7 +129,7 @@ impl Policies {
 }
 
 /// How many faults the file on the disk has: not 0 as long as older rules hold.
-#[allow(clippy::cast_precision_loss)]
 fn tell(service: &'static str, faults: usize) {
-    metrics::gauge!("policy_file_faults", "service" => service).set(faults as f64);
+    let faults = u32::try_from(faults).unwrap_or(u32::MAX);
+    metrics::gauge!("policy_file_faults", "service" => service).set(f64::from(faults));
 }

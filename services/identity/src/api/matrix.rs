@@ -60,13 +60,7 @@ async fn every_row_wants_a_token() {
 async fn described_bodies_are_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let (app, router) = service(folder.path()).await;
-    let bootstrap = Bootstrap {
-        admin_password: Some(Secret::new("s3cret")),
-        admin_password_file: None,
-        services: Vec::new(),
-    };
-    app.bootstrap(&bootstrap, "RegionOne").await.unwrap();
-    let admin = id_of_user(&app, "admin").await.unwrap();
+    let admin = bootstrapped(&app).await;
     let project = make_project(&app, "demo").await;
     let (own, token) = person(&app, "boss", "admin", &project).await;
     let mut asked = 0;
@@ -101,6 +95,17 @@ async fn described_bodies_are_asked_for() {
         asked += 1;
     }
     assert!(asked >= 13, "{asked}");
+}
+
+/// Makes what a first start makes; the administrator's id.
+async fn bootstrapped(app: &App) -> String {
+    let bootstrap = Bootstrap {
+        admin_password: Some(Secret::new("s3cret")),
+        admin_password_file: None,
+        services: Vec::new(),
+    };
+    app.bootstrap(&bootstrap, "RegionOne").await.unwrap();
+    id_of_user(app, "admin").await.unwrap()
 }
 
 async fn make_project(app: &App, name: &str) -> String {
@@ -174,13 +179,7 @@ async fn token(app: &App, user: &str, scope: TokenScope) -> String {
 async fn who_may_call_what() {
     let folder = tempfile::tempdir().unwrap();
     let (app, router) = service(folder.path()).await;
-    let bootstrap = Bootstrap {
-        admin_password: Some(Secret::new("s3cret")),
-        admin_password_file: None,
-        services: Vec::new(),
-    };
-    app.bootstrap(&bootstrap, "RegionOne").await.unwrap();
-    let admin = id_of_user(&app, "admin").await.unwrap();
+    let admin = bootstrapped(&app).await;
     let (demo, elsewhere) = (
         make_project(&app, "demo").await,
         make_project(&app, "elsewhere").await,

@@ -429,13 +429,10 @@ impl Importer {
                 row.checksum = String::new();
                 row.os_hash_value = String::new();
             }
-            if !old.os_hash_value.is_empty() && !stores_of(&row).iter().any(is_own) {
-                let _ = app.files.remove(id, &old.os_hash_value);
-            }
             let done = store::retry(async || {
                 let tx = store::begin(&app.db).await?;
                 if swap_in(&tx, row.clone()).await?.is_none() {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 // A store that failed may have taken the data all the same.
                 if !old.os_hash_value.is_empty() {
@@ -449,16 +446,19 @@ impl Importer {
                 }
                 // Lost to somebody else: he does it, from where it stands.
                 if !app.queue.complete(&tx, operation).await? {
-                    return Ok(true);
+                    return Ok(Some(false));
                 }
                 tx.commit().await?;
-                Ok::<_, DbErr>(true)
+                Ok::<_, DbErr>(Some(true))
             })
             .await?;
-            if done {
-                app.queue.wake();
-                return Ok(());
+            let Some(ours) = done else { continue };
+            // Only now, when no row wants them any more.
+            if ours && !old.os_hash_value.is_empty() && !stores_of(&row).iter().any(is_own) {
+                let _ = app.files.remove(id, &old.os_hash_value);
             }
+            app.queue.wake();
+            return Ok(());
         }
     }
 

@@ -15,6 +15,11 @@ use tokio_util::io::ReaderStream;
 
 /// Longest answer that is not data.
 const LONGEST: usize = 4 << 20;
+/// How often a request is tried.
+const TRIES: u32 = 4;
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a server may say nothing; to put parts together takes its time.
+const IDLE: Duration = Duration::from_secs(120);
 
 /// What is in a file, without the end of its line.
 pub fn secret(path: &Path) -> Result<String, String> {
@@ -24,11 +29,7 @@ pub fn secret(path: &Path) -> Result<String, String> {
 }
 
 /// A client that trusts only the authority in a file, if one is named.
-pub fn client(
-    ca: Option<&Path>,
-    connect: Duration,
-    idle: Duration,
-) -> Result<reqwest::Client, String> {
+pub fn client(ca: Option<&Path>) -> Result<reqwest::Client, String> {
     let mut builder = reqwest::Client::builder();
     if let Some(path) = ca {
         let pem = secret(path)?;
@@ -38,8 +39,8 @@ pub fn client(
     builder
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(connect)
-        .read_timeout(idle)
+        .connect_timeout(CONNECT_WITHIN)
+        .read_timeout(IDLE)
         .build()
         .map_err(|error| error.to_string())
 }
@@ -76,8 +77,51 @@ pub async fn piece_body(path: &Path, from: u64, length: u64) -> Result<reqwest::
     Ok(reqwest::Body::wrap_stream(stream))
 }
 
+/// What is told of an answer's text.
+pub type Brief = fn(&str) -> String;
+
+/// Its beginning.
+pub fn beginning(told: &str) -> String {
+    told.chars().take(200).collect()
+}
+
+/// Sends a request, and again where the fault may be gone the next time.
+pub async fn again<F>(
+    brief: Brief,
+    mut send: impl FnMut() -> F,
+) -> Result<reqwest::Response, StoreFault>
+where
+    F: Future<Output = Result<reqwest::Response, StoreFault>>,
+{
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let fault = match send().await {
+            Ok(answer) if !may_pass(answer.status()) => return Ok(answer),
+            Ok(answer) => said(brief, answer).await,
+            Err(fault) => fault,
+        };
+        if tries == TRIES {
+            return Err(fault);
+        }
+        tokio::time::sleep(Duration::from_millis(250 << tries)).await;
+    }
+}
+
+/// The answer, if it is a good one.
+pub async fn expect(
+    brief: Brief,
+    answer: reqwest::Response,
+) -> Result<reqwest::Response, StoreFault> {
+    if answer.status().is_success() {
+        Ok(answer)
+    } else {
+        Err(said(brief, answer).await)
+    }
+}
+
 /// Whether the same request may be answered in another way later.
-pub fn may_pass(status: StatusCode) -> bool {
+fn may_pass(status: StatusCode) -> bool {
     status.is_server_error()
         || status == StatusCode::TOO_MANY_REQUESTS
         || status == StatusCode::REQUEST_TIMEOUT
@@ -99,10 +143,9 @@ pub async fn text(answer: reqwest::Response) -> Result<String, StoreFault> {
     Ok(String::from_utf8_lossy(&all).into_owned())
 }
 
-/// A bad answer as a fault, with the beginning of what it says.
-pub async fn said(answer: reqwest::Response) -> StoreFault {
+/// A bad answer as a fault.
+async fn said(brief: Brief, answer: reqwest::Response) -> StoreFault {
     let status = answer.status();
     let told = text(answer).await.unwrap_or_default();
-    let told: String = told.chars().take(200).collect();
-    StoreFault(format!("it answered {status}: {told}"))
+    StoreFault(format!("it answered {status}: {}", brief(&told)))
 }

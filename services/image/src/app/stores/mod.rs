@@ -12,7 +12,7 @@ mod swift;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
     collections::BTreeMap,
     io,
@@ -50,9 +50,31 @@ pub trait Store: Send + Sync {
 }
 
 /// `[stores.NAME]`
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    common: Common,
+    kind: KindConfig,
+}
+
+impl<'de> Deserialize<'de> for StoreConfig {
+    /// In two steps: a part that is read into the whole would take unknown keys for its own.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut own = toml::Table::deserialize(from)?;
+        let mut common = toml::Table::new();
+        for name in COMMON {
+            common.extend(own.remove_entry(name));
+        }
+        Ok(StoreConfig {
+            common: common.try_into().map_err(D::Error::custom)?,
+            kind: own.try_into().map_err(D::Error::custom)?,
+        })
+    }
+}
+
+/// What is its kind's own.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum StoreConfig {
+enum KindConfig {
     /// Files: those of the controllers, or another folder that every controller sees.
     File(FileConfig),
     /// Objects by Amazon's protocol.
@@ -67,19 +89,14 @@ pub enum StoreConfig {
 pub struct FileConfig {
     /// Another folder; without, the controllers' own files as `[images]` says.
     pub folder: Option<PathBuf>,
-    /// As in [`Common`].
-    #[serde(default)]
-    pub default: bool,
-    /// As in [`Common`].
-    #[serde(default)]
-    pub description: String,
-    /// As in [`Common`].
-    #[serde(default)]
-    pub weight: i64,
 }
 
+/// The keys of [`Common`].
+const COMMON: [&str; 3] = ["default", "description", "weight"];
+
 /// What every kind of store has.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub struct Common {
     /// Whether data go here unless somebody says where.
     pub default: bool,
@@ -191,32 +208,18 @@ pub fn words(error: &dyn std::error::Error) -> String {
 }
 
 fn open(name: &str, config: StoreConfig) -> Result<Named, String> {
-    let (kind, common, store): (_, _, Option<Arc<dyn Store>>) = match config {
-        StoreConfig::File(config) => {
-            let store = match config.folder {
-                Some(folder) => Some(Arc::new(folder::Folder::open(folder)?) as _),
-                None => None,
-            };
-            let common = Common {
-                default: config.default,
-                description: config.description,
-                weight: config.weight,
-            };
-            ("file", common, store)
+    let (kind, store): (_, Option<Arc<dyn Store>>) = match config.kind {
+        KindConfig::File(FileConfig { folder: None }) => ("file", None),
+        KindConfig::File(FileConfig { folder: Some(at) }) => {
+            ("file", Some(Arc::new(folder::Folder::open(at)?)))
         }
-        StoreConfig::S3(config) => {
-            let (store, common) = s3::S3::open(config)?;
-            ("s3", common, Some(Arc::new(store) as _))
-        }
-        StoreConfig::Swift(config) => {
-            let (store, common) = swift::Swift::open(config)?;
-            ("swift", common, Some(Arc::new(store) as _))
-        }
+        KindConfig::S3(config) => ("s3", Some(Arc::new(s3::S3::open(config)?))),
+        KindConfig::Swift(config) => ("swift", Some(Arc::new(swift::Swift::open(config)?))),
     };
     Ok(Named {
         name: name.to_owned(),
         kind,
-        common,
+        common: config.common,
         store,
     })
 }
@@ -249,6 +252,8 @@ mod tests {
             ("[a]\ntype = 'tape'\n", "tape"),
             ("['a b']\ntype = 'file'\n", "letters"),
             ("[a]\ntype = 'file'\ncolour = 'red'\n", "colour"),
+            ("[a]\ntype = 'file'\nweight = 'much'\n", "weight"),
+            ("[a]\nweight = 1\n", "type"),
         ] {
             let error = stores(wrong).err().unwrap_or_default();
             assert!(error.contains(told), "{wrong}: {error}");

@@ -4,7 +4,7 @@
 //! so that no more than a piece of it is in memory. What an attempt that was broken off left of its parts, the next one removes.
 
 use super::{
-    Common, Data, Store, StoreFault, common,
+    Data, Store, StoreFault, common,
     sigv4::{self, EMPTY, Request, Signer},
 };
 use async_trait::async_trait;
@@ -16,17 +16,11 @@ use sha2::{Digest, Sha256};
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 /// Parts are at least so large, and there are at most so many.
 const PART: u64 = 64 << 20;
 const MOST_PARTS: u64 = 10_000;
-/// How often a request is tried.
-const TRIES: u32 = 4;
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long a server may say nothing; to put parts together takes its time.
-const IDLE: Duration = Duration::from_secs(120);
 
 /// `[stores.NAME]` of type `s3`
 #[derive(Debug, Clone, Deserialize)]
@@ -54,15 +48,6 @@ pub struct S3Config {
     /// Bytes of a part, at least 5 MiB.
     #[serde(default = "part")]
     pub part_bytes: u64,
-    /// As in [`Common`].
-    #[serde(default)]
-    pub default: bool,
-    /// As in [`Common`].
-    #[serde(default)]
-    pub description: String,
-    /// As in [`Common`].
-    #[serde(default)]
-    pub weight: i64,
 }
 
 fn region() -> String {
@@ -112,9 +97,9 @@ struct Piece {
 
 impl S3 {
     /// Opens nothing: the first request does.
-    pub fn open(config: S3Config) -> Result<(S3, Common), String> {
+    pub fn open(config: S3Config) -> Result<S3, String> {
         let secret = common::secret(&config.secret_key_file)?;
-        let client = common::client(config.ca_file.as_deref(), CONNECT_WITHIN, IDLE)?;
+        let client = common::client(config.ca_file.as_deref())?;
         let endpoint = config.endpoint.trim_end_matches('/');
         let mut url = Url::parse(endpoint).map_err(|error| format!("endpoint: {error}"))?;
         let Some(host) = url.host_str().map(str::to_owned) else {
@@ -139,20 +124,14 @@ impl S3 {
             secret_key: secret,
             region: config.region,
         };
-        let kind = Common {
-            default: config.default,
-            description: config.description,
-            weight: config.weight,
-        };
-        let s3 = S3 {
+        Ok(S3 {
             client,
             signer,
             url,
             bucket,
             prefix: config.prefix,
             part: config.part_bytes,
-        };
-        Ok((s3, kind))
+        })
     }
 
     /// One request, again where the fault may be gone the next time.
@@ -163,19 +142,7 @@ impl S3 {
         query: &[(&str, &str)],
         payload: Payload<'_>,
     ) -> Result<reqwest::Response, StoreFault> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let fault = match self.send_once(&method, path, query, &payload).await {
-                Ok(answer) if !common::may_pass(answer.status()) => return Ok(answer),
-                Ok(answer) => said(answer).await,
-                Err(fault) => fault,
-            };
-            if tries == TRIES {
-                return Err(fault);
-            }
-            tokio::time::sleep(Duration::from_millis(250 << tries)).await;
-        }
+        common::again(brief, || self.send_once(&method, path, query, &payload)).await
     }
 
     async fn send_once(
@@ -386,17 +353,7 @@ async fn piece(path: &Path, from: u64, length: u64) -> Result<Piece, StoreFault>
 
 /// The answer, if it is a good one.
 async fn expect(answer: reqwest::Response) -> Result<reqwest::Response, StoreFault> {
-    if answer.status().is_success() {
-        Ok(answer)
-    } else {
-        Err(said(answer).await)
-    }
-}
-
-async fn said(answer: reqwest::Response) -> StoreFault {
-    let status = answer.status();
-    let told = common::text(answer).await.unwrap_or_default();
-    StoreFault(format!("it answered {status}: {}", brief(&told)))
+    common::expect(brief, answer).await
 }
 
 /// What an error's document says, or its beginning.
@@ -404,7 +361,7 @@ fn brief(told: &str) -> String {
     let word = |name: &str| between(told, &format!("<{name}>"), &format!("</{name}>")).next();
     match (word("Code"), word("Message")) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
-        _ => told.chars().take(200).collect(),
+        _ => common::beginning(told),
     }
 }
 

@@ -3,7 +3,7 @@
 //! The password buys a token, which is kept until the server does not know it any more. Every piece goes with its MD5, which
 //! the server checks. Segments are named after the object, so that those of an attempt that was broken off are found again.
 
-use super::{Common, Data, Store, StoreFault, common, words};
+use super::{Data, Store, StoreFault, common, words};
 use async_trait::async_trait;
 use futures::StreamExt;
 use http::{Method, StatusCode, header};
@@ -13,15 +13,9 @@ use serde_json::{Value, json};
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 use tokio::sync::{Mutex, OnceCell};
 
-/// How often a request is tried.
-const TRIES: u32 = 4;
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long a server may say nothing.
-const IDLE: Duration = Duration::from_secs(120);
 /// Servers take no larger object, and no manifest of more segments.
 const LARGEST: u64 = 5 << 30;
 const MOST_SEGMENTS: u64 = 1000;
@@ -59,15 +53,6 @@ pub struct SwiftConfig {
     /// Bytes of a segment.
     #[serde(default = "segment")]
     pub segment_bytes: u64,
-    /// As in [`Common`].
-    #[serde(default)]
-    pub default: bool,
-    /// As in [`Common`].
-    #[serde(default)]
-    pub description: String,
-    /// As in [`Common`].
-    #[serde(default)]
-    pub weight: i64,
 }
 
 fn service() -> String {
@@ -113,26 +98,20 @@ enum Payload<'a> {
 
 impl Swift {
     /// Opens nothing: the first request does.
-    pub fn open(config: SwiftConfig) -> Result<(Swift, Common), String> {
+    pub fn open(config: SwiftConfig) -> Result<Swift, String> {
         if config.container.is_empty() || config.container.contains('/') {
             return Err("container: a name without slashes is needed".to_owned());
         }
         if !(1..=LARGEST).contains(&config.segment_bytes) {
             return Err(format!("segment_bytes: 1 to {LARGEST} are possible"));
         }
-        let kind = Common {
-            default: config.default,
-            description: config.description.clone(),
-            weight: config.weight,
-        };
-        let swift = Swift {
-            client: common::client(config.ca_file.as_deref(), CONNECT_WITHIN, IDLE)?,
+        Ok(Swift {
+            client: common::client(config.ca_file.as_deref())?,
             password: common::secret(&config.password_file)?,
             config,
             session: Mutex::default(),
             containers: OnceCell::new(),
-        };
-        Ok((swift, kind))
+        })
     }
 
     async fn session(&self) -> Result<Session, StoreFault> {
@@ -228,28 +207,21 @@ impl Swift {
         path: &str,
         payload: Payload<'_>,
     ) -> Result<reqwest::Response, StoreFault> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let session = self.session().await?;
-            let fault = match self.send_once(&session, &method, path, &payload).await {
-                Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => {
-                    // Its time is over; whoever asks next buys a new one.
-                    let mut kept = self.session.lock().await;
-                    if kept.as_ref().is_some_and(|now| now.token == session.token) {
-                        *kept = None;
-                    }
-                    StoreFault("it does not know our token".to_owned())
-                }
-                Ok(answer) if !common::may_pass(answer.status()) => return Ok(answer),
-                Ok(answer) => common::said(answer).await,
-                Err(fault) => fault,
-            };
-            if tries == TRIES {
-                return Err(fault);
-            }
-            tokio::time::sleep(Duration::from_millis(250 << tries)).await;
+        let session = self.session().await?;
+        let send = || self.send_once(&session, &method, path, &payload);
+        let answer = common::again(common::beginning, send).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
         }
+        // Its time is over: whoever asks next buys a new one.
+        let mut kept = self.session.lock().await;
+        if kept.as_ref().is_some_and(|now| now.token == session.token) {
+            *kept = None;
+        }
+        drop(kept);
+        let session = self.session().await?;
+        let send = || self.send_once(&session, &method, path, &payload);
+        common::again(common::beginning, send).await
     }
 
     async fn send_once(
@@ -421,9 +393,5 @@ fn unreachable(what: &str, error: &reqwest::Error) -> StoreFault {
 
 /// The answer, if it is a good one.
 async fn expect(answer: reqwest::Response) -> Result<reqwest::Response, StoreFault> {
-    if answer.status().is_success() {
-        Ok(answer)
-    } else {
-        Err(common::said(answer).await)
-    }
+    common::expect(common::beginning, answer).await
 }

@@ -118,15 +118,14 @@ fn plain(address: IpAddr) -> IpAddr {
     if let Some(v4) = v6.to_ipv4_mapped() {
         return v4.into();
     }
-    let [a, b, .., y, z] = v6.segments();
     let of = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
-    match (a, b) {
-        // NAT64 and 6to4: a gateway makes the IPv4 address inside of it.
-        (0x64, 0xff9b) => of(y, z),
-        (0x2002, _) => of(v6.segments()[1], v6.segments()[2]),
+    match v6.segments() {
+        // NAT64 (RFC 6052, the well-known prefix) and 6to4: a gateway makes the IPv4 address inside of it.
+        [0x64, 0xff9b, 0, 0, 0, 0, y, z] => of(y, z),
+        [0x2002, y, z, ..] => of(y, z),
         _ => address,
     }
 }
@@ -193,6 +192,8 @@ mod tests {
             "http://[::ffff:127.0.0.1]/a",
             "http://[::ffff:a9fe:a9fe]/a",
             "http://[64:ff9b::7f00:1]/a",
+            // A network's own prefix (RFC 8215): where the IPv4 address lies in it only that network knows.
+            "http://[64:ff9b:1::5db8:d822]/a",
             "http://[2002:7f00:1::]/a",
             "http://[fe80::1]/a",
             "http://[fd00:ec2::254]/a",
