@@ -71,6 +71,12 @@ pub async fn import(router: &Router, who: &str, id: &str, body: Value) -> (Statu
     (status, told)
 }
 
+/// An import that must be accepted.
+pub async fn accepted(router: &Router, who: &str, id: &str, body: Value) {
+    let (status, told) = import(router, who, id, body).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{told}");
+}
+
 /// The image when `done` says so; gives up after a time that no import here needs.
 pub async fn until(router: &Router, id: &str, done: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..1500 {
@@ -229,10 +235,7 @@ async fn data_come_from_the_web_by_the_rules() {
     let ask = |uri: String| json!({"method": {"name": "web-download", "uri": uri}});
     let id = raw(router).await;
     let hop = format!("http://{at}/to?http://localhost:{}/image", at.port());
-    assert_eq!(
-        import(router, "member", &id, ask(hop)).await.0,
-        StatusCode::ACCEPTED
-    );
+    accepted(router, "member", &id, ask(hop)).await;
     until(router, &id, |shown| shown["status"] == "active").await;
     assert_eq!(
         data(router, &id).await,
@@ -261,10 +264,7 @@ async fn data_come_from_the_web_by_the_rules() {
         "http://does-not-exist.invalid/a".to_owned(),
     ] {
         let id = raw(router).await;
-        assert_eq!(
-            import(router, "member", &id, ask(bad.clone())).await.0,
-            StatusCode::ACCEPTED
-        );
+        accepted(router, "member", &id, ask(bad.clone())).await;
         let shown = until(router, &id, |shown| {
             shown["os_glance_failed_import"] == "file"
         })
@@ -321,10 +321,7 @@ async fn another_controller_goes_on() {
     let one = start_with(&db, folder.path(), config(LOCAL)).await;
     let id = raw(&one.router).await;
     let ask = json!({"method": {"name": "web-download", "uri": format!("http://{at}/slow")}});
-    assert_eq!(
-        import(&one.router, "member", &id, ask).await.0,
-        StatusCode::ACCEPTED
-    );
+    accepted(&one.router, "member", &id, ask).await;
     for _ in 0..500 {
         if files(&one.folder) > 0 {
             break;
@@ -356,10 +353,7 @@ async fn another_controller_goes_on() {
     two.ctx.tasks.close();
     two.ctx.tasks.wait().await;
     let direct = json!({"method": {"name": "glance-direct"}});
-    assert_eq!(
-        import(&two.router, "member", &id, direct).await.0,
-        StatusCode::ACCEPTED
-    );
+    accepted(&two.router, "member", &id, direct).await;
     let sql =
         "UPDATE operations SET state = 'claimed', owner = 'gone', generation = 1, lease_until = 1";
     db.execute_unprepared(sql).await.unwrap();
@@ -387,10 +381,7 @@ async fn deleted_in_the_middle() {
     let router = &one.router;
     let ask = json!({"method": {"name": "web-download", "uri": format!("http://{at}/slow")}});
     let id = raw(router).await;
-    assert_eq!(
-        import(router, "member", &id, ask.clone()).await.0,
-        StatusCode::ACCEPTED
-    );
+    accepted(router, "member", &id, ask.clone()).await;
     for _ in 0..500 {
         if files(&one.folder) > 0 {
             break;
@@ -416,10 +407,7 @@ async fn deleted_in_the_middle() {
     );
     // So it does for one that is not deleted: what is too large is told.
     let id = raw(router).await;
-    assert_eq!(
-        import(router, "member", &id, ask).await.0,
-        StatusCode::ACCEPTED
-    );
+    accepted(router, "member", &id, ask).await;
     let task = task(router, &id).await;
     assert_eq!(task["status"], "failure");
     assert!(

@@ -72,6 +72,12 @@ async fn patch_as(router: &Router, id: &str, kind: &str, changes: Value) -> (Sta
     )
 }
 
+/// A removal that must be done.
+async fn removed(router: &Router, who: &str, path: &str) {
+    let (status, _, told) = call(router, who, Method::DELETE, path, Value::Null).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{told}");
+}
+
 fn files(folder: &Path) -> usize {
     std::fs::read_dir(folder.join("images")).unwrap().count()
 }

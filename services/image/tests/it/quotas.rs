@@ -109,10 +109,7 @@ async fn limits_hold() {
         StatusCode::PAYLOAD_TOO_LARGE
     );
     let direct = json!({"method": {"name": "glance-direct"}});
-    assert_eq!(
-        imports::import(router, "member", &second, direct).await.0,
-        StatusCode::ACCEPTED
-    );
+    imports::accepted(router, "member", &second, direct).await;
     imports::until(router, &second, |shown| shown["status"] == "active").await;
     // All the room is taken.
     assert_eq!(
@@ -141,12 +138,7 @@ async fn limits_hold() {
     );
     // What is deleted is no longer counted.
     let path = format!("/v2/images/{first}");
-    assert_eq!(
-        call(router, "member", Method::DELETE, &path, Value::Null)
-            .await
-            .0,
-        StatusCode::NO_CONTENT
-    );
+    removed(router, "member", &path).await;
     assert_eq!(
         put(router, &third, Body::from("x")).await,
         StatusCode::NO_CONTENT

@@ -152,18 +152,10 @@ async fn images_in_a_bucket() {
     assert!(got.as_str().is_some());
     // Into the controllers' own files; then from there only.
     let copy = json!({"method": {"name": "copy-image"}, "stores": ["disk"]});
-    assert_eq!(
-        imports::import(router, "admin", &large, copy).await.0,
-        StatusCode::ACCEPTED
-    );
+    imports::accepted(router, "admin", &large, copy).await;
     until(router, &large, |shown| shown["stores"] == "bucket,disk").await;
     let path = format!("/v2/stores/bucket/{large}");
-    assert_eq!(
-        call(router, "admin", Method::DELETE, &path, Value::Null)
-            .await
-            .0,
-        StatusCode::NO_CONTENT
-    );
+    removed(router, "admin", &path).await;
     for _ in 0..500 {
         if server.objects().await == 1 {
             break;
@@ -201,21 +193,13 @@ async fn images_in_a_bucket() {
     begin(&format!("{name}.other")).await.unwrap();
     assert_eq!(server.unfinished().await, 2);
     let direct = json!({"method": {"name": "glance-direct"}});
-    assert_eq!(
-        imports::import(router, "member", &staged, direct).await.0,
-        StatusCode::ACCEPTED
-    );
+    imports::accepted(router, "member", &staged, direct).await;
     until(router, &staged, |shown| shown["status"] == "active").await;
     assert_eq!(server.unfinished().await, 1);
 
     for id in [&small, &large, &staged] {
         let path = format!("/v2/images/{id}");
-        assert_eq!(
-            call(router, "member", Method::DELETE, &path, Value::Null)
-                .await
-                .0,
-            StatusCode::NO_CONTENT
-        );
+        removed(router, "member", &path).await;
     }
     for _ in 0..500 {
         if server.objects().await == 0 {

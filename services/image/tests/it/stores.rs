@@ -1,6 +1,8 @@
 //! Several stores: data brought into them, taken from them, and what happens when one takes none.
 use super::*;
-use imports::{LOCAL, config, data, database, import, raw, show, stage, start_with, until};
+use imports::{
+    LOCAL, accepted, config, data, database, import, raw, show, stage, start_with, until,
+};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,10 +55,7 @@ async fn several_stores() {
     let id = raw(router).await;
     stage(router, &id, Body::from("hello")).await;
     let all = json!({"method": {"name": "glance-direct"}, "all_stores": true});
-    assert_eq!(
-        import(router, "member", &id, all).await.0,
-        StatusCode::ACCEPTED
-    );
+    accepted(router, "member", &id, all).await;
     let shown = until(router, &id, |shown| shown["status"] == "active").await;
     assert_eq!(
         (&shown["stores"], on_shelf(), files(folder.path())),
@@ -88,10 +87,7 @@ async fn several_stores() {
         import(router, "member", &id, copy.clone()).await.0,
         StatusCode::FORBIDDEN
     );
-    assert_eq!(
-        import(router, "admin", &id, copy.clone()).await.0,
-        StatusCode::ACCEPTED
-    );
+    accepted(router, "admin", &id, copy.clone()).await;
     until(router, &id, |shown| shown["stores"] == "disk,shelf").await;
     assert_eq!(files(folder.path()), 1);
     // What is there already is no work. The copy before may be about to end still.
@@ -155,10 +151,7 @@ async fn several_stores() {
         let id = raw(router).await;
         stage(router, &id, Body::from("hello")).await;
         let all = json!({"method": {"name": "glance-direct"}, "stores": ["disk", "shelf"], "all_stores_must_succeed": must});
-        assert_eq!(
-            import(router, "member", &id, all).await.0,
-            StatusCode::ACCEPTED
-        );
+        accepted(router, "member", &id, all).await;
         let shown = until(router, &id, |shown| shown["status"] == status).await;
         assert_eq!(
             (&shown["stores"], &shown["os_glance_failed_import"]),

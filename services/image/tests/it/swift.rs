@@ -272,30 +272,19 @@ async fn images_in_a_container() {
     assert_eq!(data(router, &large).await, (StatusCode::OK, json!(text)));
     // By the other way to a token, into a container that was not there.
     let copy = json!({"method": {"name": "copy-image"}, "stores": ["v1"]});
-    assert_eq!(
-        imports::import(router, "admin", &large, copy).await.0,
-        StatusCode::ACCEPTED
-    );
+    imports::accepted(router, "admin", &large, copy).await;
     until(router, &large, |shown| shown["stores"] == "v1,v3").await;
     assert_eq!(swift.names("more%20images").await.len(), 1);
     // With a wrong password nothing is taken.
     let id = raw(router).await;
     imports::stage(router, &id, Body::from("hello")).await;
     let wrong = json!({"method": {"name": "glance-direct"}, "stores": ["wrong"]});
-    assert_eq!(
-        imports::import(router, "member", &id, wrong).await.0,
-        StatusCode::ACCEPTED
-    );
+    imports::accepted(router, "member", &id, wrong).await;
     until(router, &id, |shown| shown["status"] == "queued").await;
     assert_eq!(files(folder.path()), 0);
     for id in [&small, &large] {
         let path = format!("/v2/images/{id}");
-        assert_eq!(
-            call(router, "member", Method::DELETE, &path, Value::Null)
-                .await
-                .0,
-            StatusCode::NO_CONTENT
-        );
+        removed(router, "member", &path).await;
     }
     swift.empty("images").await;
     swift.empty("images_segments").await;

@@ -274,7 +274,8 @@ impl<'a> Served<'a> {
                 &cache.to_string(),
             ]),
             &log,
-        )?;
+        )
+        .context("Debian's package `memcached` has it")?;
         wait_for(cache, &mut memcached, &log)?;
         let settings = folder.join("keystone.conf");
         let root = text(&folder);
